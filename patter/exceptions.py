@@ -1,0 +1,39 @@
+"""Every error that Patter raises on purpose; it owns the tree and knows nothing of who raises what.
+
+PatterError
+├── PatterConnectionError     a connection failed, or a parameter needed to make one is missing
+├── AgentFileError            an agent file cannot be used: file, line, what, how to fix it
+├── ProviderError             a vendor or an embedded engine failed: whose fault, and whether to retry
+└── NotInThisVersion          a part of the public API that this version does not carry yet
+"""
+
+from __future__ import annotations
+
+
+class PatterError(Exception):
+    """Base of all Patter errors."""
+
+
+class PatterConnectionError(PatterError):
+    """A connection failed, or a parameter needed to make one is missing."""
+
+
+class AgentFileError(PatterError):
+    """An agent file cannot be used. `line` and `column` count from 1; 0 means the whole file."""
+
+    def __init__(self, problem: str, *, path: str = "", line: int = 0, column: int = 0, fix: str = "") -> None:
+        self.problem, self.path, self.line, self.column, self.fix = problem, path, line, column, fix
+        place = path + (f":{line}" if line else "") + (f":{column}" if line and column else "")
+        super().__init__(": ".join(part for part in (place, problem) if part) + (f" — {fix}" if fix else ""))
+
+
+class ProviderError(PatterError):
+    """A provider failed. `stage` is "stt", "llm", "tts", "vad" or "carrier"; `fix` tells the user what to do."""
+
+    def __init__(self, problem: str, *, provider: str, stage: str = "", retryable: bool = False, fix: str = "") -> None:
+        self.problem, self.provider, self.stage, self.retryable, self.fix = problem, provider, stage, retryable, fix
+        super().__init__(f"{provider}: {problem}" + (f" — {fix}" if fix else ""))
+
+
+class NotInThisVersion(PatterError):
+    """A documented feature that is not built yet; the message names it and says what works instead."""

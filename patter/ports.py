@@ -1,0 +1,224 @@
+"""The seams of a call, as Protocols: the caller's side, the agent's side, and the providers behind a pipeline.
+
+They own the shapes that parts must have; they refuse to know any part. One object, one life: never restarted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from anyio.abc import TaskGroup
+
+from patter.audio.format import AudioChunk, AudioFormat
+from patter.models import Agent
+from patter.signals import ConversationSignal, Message, ResponderPiece, Transcribed, TransportSignal
+
+Ear = Callable[[AudioChunk], None]
+"""Takes one frame of caller audio at once; must never block or raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallInfo:
+    """Who speaks with whom. `direction`: "inbound", "outbound" or "test"; `telephony`: "twilio", "loopback", "text", …"""
+
+    call_id: str
+    caller: str = ""
+    callee: str = ""
+    direction: str = "inbound"
+    telephony: str = ""
+    custom_params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a transport can do. A format of None means: no sound that way (a text line)."""
+
+    hears: AudioFormat | None
+    plays: AudioFormat | None
+    digits_out: bool = False
+    transfer: bool = False
+
+
+class Transport(Protocol):
+    """The caller's side of one call."""
+
+    @property
+    def abilities(self) -> Abilities: ...
+
+    def listen(self, ear: Ear) -> None:
+        """Give every frame of caller audio to `ear`, synchronously, from now on."""
+
+    def signals(self) -> AsyncIterator[TransportSignal]:
+        """What the caller's side says, until it hangs up (the last one is `HungUp`)."""
+
+    def play(self, chunk: AudioChunk, reply_id: int, at_ms: float) -> float:
+        """Queue sound (in the format of `abilities.plays`) that stands at `at_ms` of the reply's timeline.
+
+        Returns when its first sample should reach the ear (clock seconds)."""
+
+    def finish(self, reply_id: int) -> None:
+        """No more sound will come for this reply; `PlayoutEnded` follows when all of it has been heard."""
+
+    def show(self, text: str, reply_id: int) -> None:
+        """Give the reply's text to a transport that reads (nothing on a phone line)."""
+
+    def clear(self) -> float:
+        """Drop everything not yet heard, at once. Returns how many ms of the current reply were heard (0.0: nothing)."""
+
+    def heard_ms(self, reply_id: int) -> float:
+        """How much of the reply's timeline has been heard by now, within about 100 ms."""
+
+    async def send_digits(self, digits: str) -> None: ...
+
+    async def transfer(self, number: str) -> None: ...
+
+    async def hang_up(self) -> None:
+        """End the call on the caller's side (what was queued is dropped)."""
+
+    async def aclose(self) -> None: ...
+
+
+Screen = Callable[[str, str], tuple[str, str | None]]
+"""(text so far without this piece, this piece) → (text to speak instead, name of the guardrail that tripped or None)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a conversation is told before it starts. `hears`/`plays` as in `Abilities`."""
+
+    call: CallInfo
+    agent: Agent
+    hears: AudioFormat | None
+    plays: AudioFormat | None
+    screen: Screen
+    tools: Sequence[dict[str, Any]] = ()
+
+
+class Conversation(Protocol):
+    """The agent's side of one call."""
+
+    async def start(self, brief: Brief, tasks: TaskGroup) -> None:
+        """Connect and be ready. All its tasks live in `tasks`."""
+
+    def hear(self, chunk: AudioChunk) -> None:
+        """One frame of caller audio, in the order it came."""
+
+    async def read(self, text: str) -> None:
+        """The caller's turn as text: answer it."""
+
+    async def speak(self, text: str, kind: str = "say") -> None:
+        """Say this word for word. `kind`: "greeting", "say" or "filler"."""
+
+    async def interrupt(self, reply_id: int, heard: str, heard_ms: float) -> None:
+        """Stop this reply; the caller heard only `heard`. Keep just that in the context."""
+
+    async def answer(self, tool_id: str, output: str) -> None:
+        """The result of a tool the model asked for."""
+
+    def update(self, agent: Agent) -> None:
+        """Use this definition from the next turn on."""
+
+    def signals(self) -> AsyncIterator[ConversationSignal]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class VoiceDetector(Protocol):
+    """Voice activity of one caller: feed PCM 16 kHz, get a speech probability per window of `window_ms`."""
+
+    window_ms: float
+
+    def probabilities(self, pcm_16k: bytes) -> list[float]: ...
+
+
+class TurnModel(Protocol):
+    """Says how likely the caller is done, from the sound of the utterance (PCM 16 kHz). Runs off the event loop."""
+
+    async def complete(self, pcm_16k: bytes) -> float: ...
+
+
+class Transcriber(Protocol):
+    """Speech-to-text of one call. `hear` gets everything the caller's side sends as PCM 16 kHz, silence included."""
+
+    name: str
+    model: str
+
+    async def start(self, tasks: TaskGroup) -> None: ...
+
+    def hear(self, pcm_16k: bytes) -> None: ...
+
+    def begin(self) -> None:
+        """The caller began to speak (a little ago: keep a pre-roll)."""
+
+    def pause(self) -> None:
+        """The caller is silent: give the best transcript of the utterance so far (`Transcribed(final=True)`)."""
+
+    def resume(self) -> None:
+        """The caller goes on: the same utterance, an unfinished request is moot."""
+
+    def commit(self) -> None:
+        """The utterance has been taken: the next words are a new one."""
+
+    def signals(self) -> AsyncIterator[Transcribed]:
+        """Partials and finals. Raises ProviderError when it can go on no more."""
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a responder is asked: the context ends with the caller's words or a tool's result.
+
+    `tools` in JSON-schema form: dicts with name, description, parameters."""
+
+    call: CallInfo
+    agent: Agent
+    system_prompt: str
+    messages: Sequence[Message]
+    tools: Sequence[dict[str, Any]] = ()
+
+
+class Responder(Protocol):
+    """The brain of a pipeline: a model, a handler in user code, or a script. Shared by calls; holds no call's state."""
+
+    name: str
+    model: str
+
+    def respond(self, ask: Ask) -> AsyncIterator[ResponderPiece]:
+        """The reply piece by piece as it comes. Raises ProviderError. Closing the iterator stops the request."""
+
+    async def aclose(self) -> None: ...
+
+
+class Synthesizer(Protocol):
+    """Text-to-speech. Shared by calls."""
+
+    name: str
+    model: str
+    voice: str
+
+    async def start(self) -> None:
+        """Load or connect; may be called more than once."""
+
+    def synthesize(self, text: str) -> AsyncIterator[AudioChunk]:
+        """The sound of `text`, in order, as it comes; nothing for text without words. Raises ProviderError."""
+
+    async def aclose(self) -> None: ...
+
+
+class AudioTap(Protocol):
+    """Hears both sides of a call as the caller's ear does: a recorder, a meter, a listener."""
+
+    def caller(self, chunk: AudioChunk, at: float) -> None:
+        """A frame of the caller's, received at `at`."""
+
+    def agent(self, chunk: AudioChunk, starts_at: float) -> None:
+        """Sound for the caller whose first sample reaches the ear at `starts_at`."""
+
+    def cut(self, at: float) -> None:
+        """Whatever would have been heard from the agent after `at` was dropped."""
+
+    def close(self, at: float) -> None:
+        """The call is over."""

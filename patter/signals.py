@@ -1,0 +1,258 @@
+"""What the two sides of a call say to the session: small frozen messages, with times in seconds of the call's clock.
+
+They own nothing and know no vendor; per-frame audio is not a signal (it runs straight through a callback).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from patter.audio.format import AudioChunk
+
+# --------------------------------------------------------------------------- the caller's side (Transport)
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The caller's side sent text instead of sound."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """One DTMF key: `0-9`, `*` or `#`."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutStarted:
+    """The first sound of this stretch of a reply reached the caller's ear at `at`."""
+
+    reply_id: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutAdvanced:
+    """The caller has now heard the reply up to `heard_ms` of its own timeline."""
+
+    reply_id: int
+    heard_ms: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutEnded:
+    """Everything of a finished reply has been heard."""
+
+    reply_id: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """The caller's side is gone. `reason` is one of `events.EndReason`'s words."""
+
+    reason: str = "caller_hung_up"
+    detail: str = ""
+
+
+TransportSignal = Typed | DigitPressed | PlayoutStarted | PlayoutAdvanced | PlayoutEnded | HungUp
+
+# --------------------------------------------------------------------------- the agent's side (Conversation)
+
+ReplyKind = Literal["greeting", "answer", "say", "filler"]
+ReplyStage = Literal["first_token", "first_sentence", "first_audio"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The caller has spoken for the minimum time; the sound itself began at `began_at`."""
+
+    began_at: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The caller has paused; the last sound was at `ended_at`."""
+
+    ended_at: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallerPartial:
+    """The words of the utterance so far; each replaces the one before."""
+
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceEnded:
+    """The caller's utterance is complete; the session decides whether it is a turn.
+
+    Times: `speech_ended_at` last sound; `recognition_at` when the transcript was asked for; `transcript_at` when it was
+    ready; `at` when the end of turn was decided. `answered` is True when the engine already answers by itself.
+    """
+
+    text: str
+    speech_ended_at: float
+    recognition_at: float
+    transcript_at: float
+    at: float
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """The agent's side began to make a reply."""
+
+    reply_id: int
+    kind: ReplyKind
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReached:
+    """A reply passed a stage for the first time."""
+
+    reply_id: int
+    stage: ReplyStage
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """A piece of the reply's text (a sentence or a delta), as it will be spoken.
+
+    `start_ms` is where its sound begins on the reply's timeline when known; text of silent transports has None.
+    """
+
+    reply_id: int
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """Sound of a reply in playing order. `text` is what this stretch says, given with its first chunk, else ""."""
+
+    reply_id: int
+    chunk: AudioChunk
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """No more text or sound will come for this reply (tools may still be running if `waiting_for_tools`)."""
+
+    reply_id: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAsked:
+    """The model wants a tool to run; the session answers with `Conversation.answer(tool_id, output)`."""
+
+    tool_id: str
+    name: str
+    arguments: str
+    reply_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Something that costs money was used. Keys of `amounts` are those of the price table, e.g. `audio_seconds`."""
+
+    stage: Literal["stt", "llm", "tts", "telephony"]
+    provider: str
+    model: str
+    amounts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A guardrail replaced text before it was spoken."""
+
+    guardrail: str
+    reply_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """A provider failed. `fatal` ends the call, otherwise the conversation goes on."""
+
+    stage: str
+    provider: str
+    problem: str
+    fix: str = ""
+    fatal: bool = False
+
+
+ConversationSignal = (
+    SpeechStarted
+    | SpeechStopped
+    | CallerPartial
+    | UtteranceEnded
+    | ReplyStarted
+    | ReplyReached
+    | ReplyText
+    | ReplyAudio
+    | ReplyEnded
+    | ToolAsked
+    | Used
+    | Guarded
+    | Faulted
+)
+
+# --------------------------------------------------------------------------- between the pipeline and its providers
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """Words of the current utterance. `final` means: this is the transcript of everything heard up to the pause.
+
+    `requested_at`/`ready_at` are clock seconds; `audio_seconds` is what was billed for it (0.0 if counted elsewhere).
+    """
+
+    text: str
+    final: bool
+    requested_at: float
+    ready_at: float
+    audio_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the model's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """A whole tool call of the model; `arguments` is its JSON text."""
+
+    tool_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokensUsed:
+    """Tokens of one model request; `cached` is a subset of `input`."""
+
+    input: int
+    output: int
+    cached: int = 0
+
+
+ResponderPiece = TextDelta | ToolRequest | TokensUsed
+
+Message = dict[str, Any]
+"""One entry of a model's context in chat form: role, content, and tool_calls / tool_call_id where they apply."""
