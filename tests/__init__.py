@@ -1,0 +1,1 @@
+"""The tests of Patter; `python -m tests` runs them with the checks that go before them."""

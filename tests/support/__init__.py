@@ -1,0 +1,1 @@
+"""What tests share: virtual time, and fakes that belong to no single folder."""
