@@ -65,10 +65,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Whether a worker thread of anyio or of the executor is busy: time stands still until it is done."""
         return self._jobs > 0 or current_default_thread_limiter().borrowed_tokens > 0
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]  # the stubs spell the variadic arguments with a TypeVarTuple
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         """As usual, but time stands still meanwhile."""
         self._jobs += 1
-        future = super().run_in_executor(executor, func, *args)
+        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._job_done)
         return future
 
