@@ -32,18 +32,14 @@ def _phases(up: int, down: int) -> _Floats:
     cut = _PASS / widest
     taps = np.sinc(time * cut) * np.kaiser(count, _KAISER_BETA)
     taps *= up / taps.sum()
-    phases: _FEW_PHASES = 8  # up to here a product per phase is faster than gathering the right taps for every output
-
-_Floats = np.rint(taps.reshape(-1, up).T[:, ::-1] * _ONE)
+    phases: _Floats = np.rint(taps.reshape(-1, up).T[:, ::-1] * _ONE)
     phases.setflags(write=False)
     return phases
 
 
 def _windows(line: _Floats, start: int, count: int, step: int, size: int) -> _Floats:
     """Row i is `size` samples of `line` from `start + i * step` on (a copy, so that the product is one BLAS call)."""
-    view: _FEW_PHASES = 8  # up to here a product per phase is faster than gathering the right taps for every output
-
-_Floats = np.ndarray((count, size), np.float64, line, start * 8, (step * 8, 8))
+    view: _Floats = np.ndarray((count, size), np.float64, line, start * 8, (step * 8, 8))
     return view.copy()
 
 

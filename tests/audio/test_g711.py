@@ -11,7 +11,7 @@ import pytest
 from patter.audio.g711 import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
 
 EVERY_BYTE = bytes(range(256))
-EVERY_SAMPLE = np.arange(-32768, 32768).astype("<i2").tobytes()
+EVERY_SAMPLE = np.arange(-32768, 32768).astype(np.int16).tobytes()
 TONE = np.array([round(8000 * math.sin(2 * math.pi * 1000 * n / 8000)) for n in range(160)], "<i2").tobytes()
 
 

@@ -18,12 +18,13 @@ PAIRS = [(src, dst) for src in RATES for dst in RATES if src != dst]
 
 
 def noise(count: int, seed: int = 1) -> bytes:
-    return np.random.default_rng(seed).integers(-32768, 32768, count).astype("<i2").tobytes()
+    return np.random.default_rng(seed).integers(-32768, 32768, count, dtype=np.int16).tobytes()
 
 
 def tone(hz: float, rate: int, seconds: float = 1.0) -> bytes:
     time = np.arange(int(rate * seconds)) / rate
-    return np.rint(16000 * np.sin(2 * np.pi * hz * time)).astype("<i2").tobytes()
+    wave: npt.NDArray[np.int16] = np.rint(16000 * np.sin(2 * np.pi * hz * time)).astype(np.int16)
+    return wave.tobytes()
 
 
 def middle(pcm: bytes) -> npt.NDArray[np.float64]:
