@@ -3,6 +3,7 @@
 PatterError
 ├── PatterConnectionError     a connection failed, or a parameter needed to make one is missing
 ├── AgentFileError            an agent file cannot be used: file, line, what, how to fix it
+├── WireError                 a peer's message cannot be read: what is wrong with it
 ├── ProviderError             a vendor or an embedded engine failed: whose fault, and whether to retry
 └── NotInThisVersion          a part of the public API that this version does not carry yet
 """
@@ -25,6 +26,10 @@ class AgentFileError(PatterError):
         self.problem, self.path, self.line, self.column, self.fix = problem, path, line, column, fix
         place = path + (f":{line}" if line else "") + (f":{column}" if line and column else "")
         super().__init__(": ".join(part for part in (place, problem) if part) + (f" — {fix}" if fix else ""))
+
+
+class WireError(PatterError):
+    """A peer's message cannot be read. The message says what is wrong with it, and never carries its payload."""
 
 
 class ProviderError(PatterError):
