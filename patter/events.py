@@ -25,6 +25,9 @@ EndReason = Literal[
 ]
 
 
+ReplyStageName = Literal["first_token", "first_sentence", "first_audio", "playing"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base of every fact. `seq` and `at` are stamped by the bus when they are left at 0."""
@@ -123,7 +126,7 @@ class ReplyReached(Event):
     """A reply passed a stage for the first time; `reached_at` is when. "playing" = its first sound is in the ear."""
 
     reply_id: int
-    stage: Literal["first_token", "first_sentence", "first_audio", "playing"]
+    stage: ReplyStageName
     reached_at: float
 
 

@@ -126,9 +126,13 @@ class Conversation(Protocol):
 
 
 class VoiceDetector(Protocol):
-    """Voice activity of one caller: feed PCM 16 kHz, get a speech probability per window of `window_ms`."""
+    """Voice activity of one caller: feed PCM 16 kHz, get a speech probability per window of `window_ms`.
+
+    `lag_ms`/`tail_ms`: how late its probability rises after the first sound and falls after the last one."""
 
     window_ms: float
+    lag_ms: float
+    tail_ms: float
 
     def probabilities(self, pcm_16k: bytes) -> list[float]: ...
 

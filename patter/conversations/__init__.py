@@ -1,1 +1,1 @@
-"""Conversations."""
+"""The agent's side of a call: engines with one shape, `ports.Conversation`."""

@@ -1,0 +1,98 @@
+"""The pipeline's mouth: sentences → guardrails → synthesis → sound of one reply, in order.
+
+It owns one reply's speaking; it refuses to know who wrote the text or whether anybody hears it. Nothing is synthesised
+before the guardrails have passed it, and the next sentence is asked for while the one before is still playing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from patter.clock import Clock
+from patter.ports import Screen, Synthesizer
+from patter.signals import ConversationSignal, Guarded, ReplyAudio, ReplyReached, ReplyStage, ReplyText, Used
+from patter.turns.sentences import SentenceCutter
+
+Tell = Callable[[ConversationSignal], None]
+
+
+class Mouth:
+    """Speaks one reply: `with` it, run `speak` beside, `write` the text, `close` at the end. `synthesizer` None = text only."""
+
+    def __init__(
+        self, reply_id: int, synthesizer: Synthesizer | None, screen: Screen, clock: Clock, tell: Tell
+    ) -> None:
+        self._reply_id = reply_id
+        self._synthesizer = synthesizer
+        self._screen = screen
+        self._clock = clock
+        self._tell = tell
+        self._cutter = SentenceCutter()
+        self._reached: set[ReplyStage] = set()
+        self._send, self._receive = anyio.create_memory_object_stream[str](math.inf)
+        self.text = ""
+        """What has been given to synthesis so far: the reply as it will be spoken."""
+        self.blocked = False
+        """Whether a guardrail ended the reply: nothing more of it may be spoken."""
+
+    def write(self, text: str) -> None:
+        """More of the reply's text, as the model writes it."""
+        if text.strip():
+            self._reach("first_token")
+        for sentence in self._cutter.push(text):
+            self._say(sentence)
+
+    def pause(self) -> None:
+        """The model stops for a moment (a tool): speak what there is."""
+        for sentence in self._cutter.flush():
+            self._say(sentence)
+
+    def close(self) -> None:
+        """The text is complete."""
+        self.pause()
+        self._send.close()
+
+    def __enter__(self) -> Mouth:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._send.close()
+        self._receive.close()
+
+    async def speak(self) -> None:
+        """Synthesise sentence by sentence until `close`. Raises ProviderError."""
+        if self._synthesizer is not None:
+            await self._voice(self._synthesizer, self._receive)
+
+    async def _voice(self, synthesizer: Synthesizer, sentences: MemoryObjectReceiveStream[str]) -> None:
+        async for sentence in sentences:
+            amounts = {"characters": float(len(sentence))}
+            self._tell(Used("tts", synthesizer.name, synthesizer.model, amounts))
+            first = sentence
+            async for chunk in synthesizer.synthesize(sentence):
+                self._reach("first_audio")
+                self._tell(ReplyAudio(self._reply_id, chunk, first))
+                first = ""
+
+    def _say(self, sentence: str) -> None:
+        if self.blocked:
+            return
+        spoken, guardrail = self._screen(self.text, sentence)
+        if guardrail is not None:
+            self.blocked = True
+            self._tell(Guarded(guardrail, self._reply_id))
+        if not spoken.strip():
+            return
+        self._reach("first_sentence")
+        self.text = f"{self.text} {spoken}".strip()
+        self._tell(ReplyText(self._reply_id, spoken, self._clock.now()))
+        self._send.send_nowait(spoken)
+
+    def _reach(self, stage: ReplyStage) -> None:
+        if stage not in self._reached:
+            self._reached.add(stage)
+            self._tell(ReplyReached(self._reply_id, stage, self._clock.now()))

@@ -1,0 +1,87 @@
+"""A call by text: what is typed is a turn, what is shown is heard at once.
+
+It owns the text line; it refuses to know where the text is typed or drawn (readers follow the events).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+
+from patter.audio.format import AudioChunk
+from patter.clock import Clock
+from patter.ports import Abilities, Ear
+from patter.signals import HungUp, PlayoutEnded, PlayoutStarted, TransportSignal, Typed
+
+
+class TextTransport:
+    """The caller's side without sound. `shown` is called with each piece of the agent's text, if given."""
+
+    def __init__(self, clock: Clock, shown: Callable[[str, int], None] | None = None) -> None:
+        self._clock = clock
+        self._shown = shown
+        self._started: set[int] = set()
+        self._send, self._receive = anyio.create_memory_object_stream[TransportSignal](math.inf)
+        self.transferred_to = ""
+
+    @property
+    def abilities(self) -> Abilities:
+        """Text only; a transfer is accepted and ends the call."""
+        return Abilities(None, None, transfer=True)
+
+    def type(self, text: str) -> None:
+        """The caller's line."""
+        self._send.send_nowait(Typed(text))
+
+    def leave(self) -> None:
+        """The caller hangs up."""
+        self._send.send_nowait(HungUp())
+
+    def listen(self, ear: Ear) -> None:
+        """There is no sound to listen to."""
+
+    async def signals(self) -> AsyncIterator[TransportSignal]:
+        """What the caller's side says."""
+        async for signal in self._receive:
+            yield signal
+
+    def play(self, chunk: AudioChunk, reply_id: int, at_ms: float) -> float:
+        """Never called on a line that plays nothing."""
+        raise NotImplementedError("a text line plays no sound")
+
+    def show(self, text: str, reply_id: int) -> None:
+        """Shown is heard."""
+        if reply_id not in self._started:
+            self._started.add(reply_id)
+            self._send.send_nowait(PlayoutStarted(reply_id, self._clock.now()))
+        if self._shown is not None:
+            self._shown(text, reply_id)
+
+    def finish(self, reply_id: int) -> None:
+        """All of the reply stands there."""
+        self._send.send_nowait(PlayoutEnded(reply_id, self._clock.now()))
+
+    def clear(self) -> float:
+        """Nothing waits to be heard."""
+        return 0.0
+
+    def heard_ms(self, reply_id: int) -> float:
+        """Text takes no time."""
+        return 0.0
+
+    async def send_digits(self, digits: str) -> None:
+        """Accepted: there is nobody to send them to."""
+
+    async def transfer(self, number: str) -> None:
+        """Accepted: the session ends the call."""
+        self.transferred_to = number
+
+    async def hang_up(self) -> None:
+        """The session is over."""
+
+    async def aclose(self) -> None:
+        """Close the line."""
+        self._send.close()
+        self._receive.close()
