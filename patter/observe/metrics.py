@@ -1,0 +1,376 @@
+"""Latency, usage and cost of every turn as a pure fold over the event stream, and the reader that publishes them.
+
+It owns which facts belong to which turn; it refuses to look at a clock, so that a journal gives the same numbers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from patter.bus import Bus
+from patter.events import (
+    AgentSaid,
+    CallEnded,
+    CallerSaid,
+    CallStarted,
+    Event,
+    Interrupted,
+    ReplyHeard,
+    ReplyReached,
+    ReplyStarted,
+    ReplyText,
+    ToolCalled,
+    ToolReturned,
+    TurnMeasured,
+    UsageMeasured,
+)
+from patter.models import CallMetrics, LatencyBreakdown, TurnMetrics
+from patter.observe.cost import CostFold, Prices
+from patter.observe.segments import NAMES, Moments, nearest_rank, segments
+
+Kind = Literal["greeting", "answer", "say", "filler"]
+NO_REPLY = -1
+"""`TurnMeasured.reply_id` of a turn that was never answered."""
+
+
+@dataclass(slots=True)
+class _Reply:
+    """One reply: when it passed its stages, what was made of it and what was heard."""
+
+    reply_id: int
+    kind: Kind = "answer"
+    started_at: float = 0.0
+    reached: dict[str, float] = field(default_factory=dict)
+    generated: str = ""
+    heard: str | None = None
+    said: bool = False
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What is measured together: a caller's turn with all replies to it, or one greeting or said line by itself."""
+
+    number: int
+    costs: CostFold
+    caller: CallerSaid | None = None
+    replies: list[_Reply] = field(default_factory=list)
+    audible: _Reply | None = None
+    interrupted: bool = False
+    owes_reply: bool = False
+    tools: set[str] = field(default_factory=set)
+    tool_spans: list[tuple[float, float]] = field(default_factory=list)
+    closed: bool = False
+
+    @property
+    def answers_caller(self) -> bool:
+        return self.caller is not None or any(reply.kind in ("answer", "filler") for reply in self.replies)
+
+    @property
+    def happened(self) -> bool:
+        return self.caller is not None or bool(self.replies)
+
+
+class CallFold:
+    """One call's metrics. `feed` it every event of the call in order; it returns what is to be published."""
+
+    def __init__(self, call_id: str, prices: Prices) -> None:
+        self.call_id = call_id
+        self._prices = prices
+        self._costs = CostFold(prices)
+        self._started: CallStarted | None = None
+        self._ended: CallEnded | None = None
+        self._turns: list[_Turn] = []
+        self._by_number: dict[int, _Turn] = {}
+        self._by_reply: dict[int, _Turn] = {}
+        self._replies: dict[int, _Reply] = {}
+        self._handlers: dict[type[Event], Callable[[Any], list[TurnMeasured]]] = {
+            CallStarted: self._call_started,
+            CallerSaid: self._caller_said,
+            ReplyStarted: self._reply_started,
+            ReplyReached: self._reply_reached,
+            ReplyText: self._reply_text,
+            ReplyHeard: self._reply_heard,
+            AgentSaid: self._agent_said,
+            Interrupted: self._interrupted,
+            ToolCalled: self._tool_called,
+            ToolReturned: self._tool_returned,
+            UsageMeasured: self._usage_measured,
+            CallEnded: self._call_ended,
+        }
+
+    def feed(self, event: Event) -> list[TurnMeasured]:
+        """Take one event; the measurements it completes carry its time. Measurements themselves are not read."""
+        handler = self._handlers.get(type(event))
+        return handler(event) if handler else []
+
+    def turn_metrics(self, number: int) -> TurnMetrics | None:
+        """A caller's turn in the form of the public API, as known by now."""
+        turn = self._by_number.get(number)
+        return self._public(turn) if turn is not None and turn.answers_caller else None
+
+    def metrics(self) -> CallMetrics:
+        """The call in the form of the public API, as known by now."""
+        turns = [turn for turn in self._turns if turn.answers_caller]
+        public = tuple(self._public(turn) for turn in turns)
+        samples = [
+            metrics.latency
+            for turn, metrics in zip(turns, public, strict=True)
+            if turn.caller is not None and turn.audible is not None and not turn.interrupted
+        ]
+        start = self._started or CallStarted(call_id=self.call_id)
+        ended = self._ended
+        return CallMetrics(
+            call_id=self.call_id,
+            duration_seconds=(ended.duration_s or max(0.0, ended.at - start.at)) if ended else 0.0,
+            turns=public,
+            cost=self._costs.breakdown(),
+            latency_avg=_each(samples, lambda values: sum(values) / len(values) if values else 0.0),
+            latency_p95=_each(samples, lambda values: nearest_rank(values, 95)),
+            provider_mode=start.provider_mode,
+            stt_provider=start.stt,
+            tts_provider=start.tts,
+            llm_provider=start.llm,
+            telephony_provider=start.telephony,
+        )
+
+    # ------------------------------------------------------------------ one method per kind of event
+
+    def _call_started(self, event: CallStarted) -> list[TurnMeasured]:
+        self._started = event
+        return []
+
+    def _caller_said(self, event: CallerSaid) -> list[TurnMeasured]:
+        stale = [turn for turn in self._turns if turn.happened and turn.number < event.turn and _waits(turn)]
+        turn = self._turn(event.turn)
+        if not turn.closed:
+            turn.caller = event
+        return [self._close(turn, event.at) for turn in stale]
+
+    def _reply_started(self, event: ReplyStarted) -> list[TurnMeasured]:
+        reply = self._reply(event.reply_id)
+        if event.reply_id in self._by_reply:
+            return []
+        reply.kind, reply.started_at = event.kind, event.at
+        alone = event.kind in ("greeting", "say")
+        turn = self._new_turn(event.turn) if alone else self._turn(event.turn)
+        turn.replies.append(reply)
+        turn.owes_reply = False
+        self._by_reply[event.reply_id] = turn
+        if alone and event.turn == 0:
+            self._by_number.setdefault(0, turn)
+        return self._sounding(turn, reply, event.at)
+
+    def _reply_reached(self, event: ReplyReached) -> list[TurnMeasured]:
+        reply = self._reply(event.reply_id)
+        reply.reached.setdefault(event.stage, event.reached_at)
+        turn = self._by_reply.get(event.reply_id)
+        return self._sounding(turn, reply, event.at) if turn is not None else []
+
+    def _reply_text(self, event: ReplyText) -> list[TurnMeasured]:
+        self._reply(event.reply_id).generated += event.text
+        turn = self._by_reply.get(event.reply_id)
+        if turn is not None and not turn.tools:
+            turn.owes_reply = False
+        return []
+
+    def _reply_heard(self, event: ReplyHeard) -> list[TurnMeasured]:
+        self._reply(event.reply_id).heard = event.heard
+        return []
+
+    def _agent_said(self, event: AgentSaid) -> list[TurnMeasured]:
+        reply = self._reply(event.reply_id)
+        reply.heard, reply.said = event.text, True
+        turn = self._by_reply.get(event.reply_id)
+        if turn is None or turn.closed:
+            return []
+        turn.interrupted = turn.interrupted or event.interrupted
+        done = turn.replies[-1] is reply and not turn.owes_reply
+        return [self._close(turn, event.at)] if done or event.interrupted else []
+
+    def _interrupted(self, event: Interrupted) -> list[TurnMeasured]:
+        self._reply(event.reply_id).heard = event.heard
+        turn = self._by_reply.get(event.reply_id)
+        if turn is None or turn.closed:
+            return []
+        turn.interrupted = True
+        return [self._close(turn, event.at)]
+
+    def _tool_called(self, event: ToolCalled) -> list[TurnMeasured]:
+        turn = self._turn(event.turn)
+        turn.tools.add(event.tool_id)
+        turn.owes_reply = True
+        return []
+
+    def _tool_returned(self, event: ToolReturned) -> list[TurnMeasured]:
+        for turn in self._turns:
+            if event.tool_id in turn.tools:
+                turn.tools.discard(event.tool_id)
+                turn.tool_spans.append((event.at - max(0.0, event.ms) / 1000, event.at))
+        return []
+
+    def _usage_measured(self, event: UsageMeasured) -> list[TurnMeasured]:
+        self._costs.add(event)
+        if event.stage != "telephony" and (event.turn > 0 or 0 in self._by_number):
+            self._turn(event.turn).costs.add(event)
+        return []
+
+    def _call_ended(self, event: CallEnded) -> list[TurnMeasured]:
+        self._ended = event
+        return [self._close(turn, event.at) for turn in self._turns if not turn.closed and turn.happened]
+
+    # ------------------------------------------------------------------ turns and replies
+
+    def _new_turn(self, number: int) -> _Turn:
+        turn = _Turn(number, CostFold(self._prices))
+        self._turns.append(turn)
+        return turn
+
+    def _turn(self, number: int) -> _Turn:
+        if number not in self._by_number:
+            self._by_number[number] = self._new_turn(number)
+        return self._by_number[number]
+
+    def _reply(self, reply_id: int) -> _Reply:
+        return self._replies.setdefault(reply_id, _Reply(reply_id))
+
+    def _sounding(self, turn: _Turn, reply: _Reply, at: float) -> list[TurnMeasured]:
+        """The first sound of a turn: publish how long the caller waited for it."""
+        if turn.audible is not None or "playing" not in reply.reached:
+            return []
+        turn.audible = reply
+        return [] if turn.closed else [self._measure(turn, at, closed=False)]
+
+    def _close(self, turn: _Turn, at: float) -> TurnMeasured:
+        turn.closed = True
+        return self._measure(turn, at, closed=True)
+
+    # ------------------------------------------------------------------ numbers
+
+    def _latency(self, turn: _Turn) -> tuple[dict[str, float], float]:
+        reply, caller = turn.audible, turn.caller
+        if reply is None:
+            return dict.fromkeys(NAMES, 0.0), 0.0
+        stages = reply.reached
+        replying = {name: stages.get(name) for name in ("first_token", "first_sentence", "first_audio")}
+        if caller is None:
+            return segments(Moments(began=reply.started_at, playing=stages["playing"], **replying))
+        if caller.source != "voice":
+            typed = caller.speech_ended_at or caller.at
+            return segments(Moments(typed, stages["playing"], committed=caller.at, **replying))
+        known = (caller.recognition_at or None, caller.transcript_at or None, caller.at)
+        return segments(Moments(caller.speech_ended_at or caller.at, stages["playing"], *known, **replying))
+
+    def _measure(self, turn: _Turn, at: float, *, closed: bool) -> TurnMeasured:
+        parts, total = self._latency(turn)
+        shown = turn.audible or (turn.replies[-1] if turn.replies else _Reply(NO_REPLY))
+        cost = turn.costs.breakdown()
+        return TurnMeasured(
+            call_id=self.call_id,
+            at=at,
+            turn=turn.number,
+            reply_id=shown.reply_id,
+            kind=shown.kind,
+            closed=closed,
+            user_text=turn.caller.text if turn.caller else "",
+            agent_text=_agent_text(turn, heard_only=closed),
+            segments=parts,
+            total_ms=total,
+            interrupted=turn.interrupted,
+            tool_ms=_covered_ms(turn.tool_spans),
+            stt_audio_seconds=turn.costs.amount("stt", "audio_seconds"),
+            tts_characters=round(turn.costs.amount("tts", "characters")),
+            tokens_in=round(turn.costs.amount("llm", "input_tokens")),
+            tokens_cached=round(turn.costs.amount("llm", "cached_tokens")),
+            tokens_out=round(turn.costs.amount("llm", "output_tokens")),
+            cost={"stt": cost.stt, "llm": cost.llm, "tts": cost.tts, "total": cost.total},
+            cost_so_far=self._costs.breakdown().total,
+            unpriced=turn.costs.unpriced(),
+        )
+
+    def _public(self, turn: _Turn) -> TurnMetrics:
+        parts, total = self._latency(turn)
+        latency = LatencyBreakdown(
+            stt_ms=parts["endpointing"] + parts["transcription"],
+            llm_ms=parts["first_token"],
+            tts_ms=parts["synthesis"],
+            total_ms=total,
+        )
+        started = turn.replies[0].started_at if turn.replies else 0.0
+        return TurnMetrics(
+            turn_index=turn.number,
+            user_text=turn.caller.text if turn.caller else "",
+            agent_text=_agent_text(turn, heard_only=turn.closed),
+            latency=latency,
+            stt_audio_seconds=turn.costs.amount("stt", "audio_seconds"),
+            tts_characters=round(turn.costs.amount("tts", "characters")),
+            timestamp=turn.caller.at if turn.caller else started,
+        )
+
+
+class MetricsReader:
+    """A bus sink that publishes each turn's measurement back to the bus: when its sound starts and when it is over."""
+
+    def __init__(self, bus: Bus, prices: Prices) -> None:
+        self._bus = bus
+        self._prices = prices
+        self._calls: dict[str, CallFold] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Read one event of any call."""
+        if not event.call_id or isinstance(event, TurnMeasured):
+            return
+        fold = self._calls.get(event.call_id)
+        if fold is None:
+            if not isinstance(event, CallStarted):
+                return
+            fold = self._calls[event.call_id] = CallFold(event.call_id, self._prices)
+        for measured in fold.feed(event):
+            self._bus.publish(measured)
+        if isinstance(event, CallEnded):
+            del self._calls[event.call_id]
+
+    def metrics(self, call_id: str) -> CallMetrics | None:
+        """A live call's metrics so far; None for a call that is not running."""
+        fold = self._calls.get(call_id)
+        return fold.metrics() if fold else None
+
+
+def call_metrics(source: CallFold | Iterable[Event], prices: Prices | None = None) -> CallMetrics:
+    """The metrics of one call, from its fold or from its events (priced by `prices`, default: the shipped list)."""
+    if isinstance(source, CallFold):
+        return source.metrics()
+    fold: CallFold | None = None
+    for event in source:
+        fold = fold or CallFold(event.call_id, prices or Prices.load())
+        fold.feed(event)
+    if fold is None:
+        raise ValueError("a call without events has no metrics")
+    return fold.metrics()
+
+
+def _waits(turn: _Turn) -> bool:
+    """Whether an open turn has nothing left to be heard: it waits for a tool, or was never answered."""
+    return not turn.closed and all(reply.said for reply in turn.replies)
+
+
+def _agent_text(turn: _Turn, *, heard_only: bool) -> str:
+    """What the agent said in this turn: as heard once it is over, as generated while it is being said."""
+    texts = (reply.heard if heard_only or reply.heard is not None else reply.generated for reply in turn.replies)
+    return " ".join(text.strip() for text in texts if text and text.strip())
+
+
+def _covered_ms(spans: list[tuple[float, float]]) -> float:
+    """How many ms the spans cover together; tools that ran at the same time count once."""
+    covered, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return round(covered * 1000, 3)
+
+
+def _each(samples: list[LatencyBreakdown], pick: Callable[[list[float]], float]) -> LatencyBreakdown:
+    """One figure for each field of the samples."""
+    names = ("stt_ms", "llm_ms", "tts_ms", "total_ms")
+    return LatencyBreakdown(**{name: pick([getattr(sample, name) for sample in samples]) for name in names})

@@ -1,0 +1,289 @@
+"""What is measured of each turn, when it is published, and that order and times can never break it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patter.bus import Bus
+from patter.clock import Clock
+from patter.events import (
+    AgentSaid,
+    CallEnded,
+    CallerSaid,
+    CallStarted,
+    Event,
+    Interrupted,
+    ReplyHeard,
+    ReplyReached,
+    ReplyStarted,
+    ReplyText,
+    ToolCalled,
+    ToolReturned,
+    TurnMeasured,
+    UsageMeasured,
+)
+from patter.observe.cost import Prices
+from patter.observe.metrics import CallFold, MetricsReader, call_metrics
+
+PRICES = Prices.load()
+T0 = 1_700_000_000.0
+
+
+def started(**values: Any) -> CallStarted:
+    return CallStarted(
+        call_id="c", at=T0, provider_mode="pipeline", stt="embedded", llm="script", tts="embedded", **values
+    )
+
+
+def said(turn: int, at: float, text: str = "hello", **values: Any) -> CallerSaid:
+    times = {"speech_ended_at": at - 0.55, "recognition_at": at - 0.35, "transcript_at": at - 0.1} | values
+    return CallerSaid(call_id="c", at=at, turn=turn, text=text, **times)
+
+
+def reply(turn: int, reply_id: int, at: float, kind: Any = "answer") -> ReplyStarted:
+    return ReplyStarted(call_id="c", at=at, turn=turn, reply_id=reply_id, kind=kind)
+
+
+def reached(reply_id: int, stage: Any, at: float) -> ReplyReached:
+    return ReplyReached(call_id="c", at=at, reply_id=reply_id, stage=stage, reached_at=at)
+
+
+def answer(turn: int, reply_id: int, at: float, text: str = "Hi there.") -> list[Event]:
+    """A whole reply that begins at `at`, is heard 350 ms later and ends after two seconds."""
+    return [
+        reply(turn, reply_id, at),
+        reached(reply_id, "first_token", at + 0.05),
+        ReplyText(call_id="c", at=at + 0.1, reply_id=reply_id, text=text),
+        reached(reply_id, "first_sentence", at + 0.1),
+        reached(reply_id, "first_audio", at + 0.3),
+        reached(reply_id, "playing", at + 0.35),
+        AgentSaid(call_id="c", at=at + 2, turn=turn, reply_id=reply_id, text=text),
+    ]
+
+
+def fold(*events: Event) -> list[TurnMeasured]:
+    made = CallFold("c", PRICES)
+    return [measured for event in events for measured in made.feed(event)]
+
+
+def test_a_turn_is_measured_when_it_sounds_and_again_when_it_is_over() -> None:
+    first, last = fold(started(), said(1, T0 + 5), *answer(1, 1, T0 + 5))
+    assert (first.closed, last.closed) == (False, True)
+    expected = {
+        "endpointing": 300,
+        "transcription": 250,
+        "first_token": 50,
+        "first_sentence": 50,
+        "synthesis": 200,
+        "playout": 50,
+    }
+    assert first.segments == pytest.approx(expected, abs=0.05)
+    assert first.total_ms == sum(first.segments.values()) == pytest.approx(900, abs=0.05)
+    assert (first.user_text, last.agent_text, last.turn, last.reply_id) == ("hello", "Hi there.", 1, 1)
+
+
+def test_a_typed_turn_starts_when_it_was_typed() -> None:
+    typed = CallerSaid(call_id="c", at=T0 + 5, turn=1, text="hi", source="typed")
+    measured = fold(
+        started(), typed, reply(1, 1, T0 + 5), reached(1, "first_token", T0 + 5.25), reached(1, "playing", T0 + 5.25)
+    )
+    assert measured[0].segments == pytest.approx(
+        dict.fromkeys(measured[0].segments, 0.0) | {"first_token": 250.0}, abs=0.02
+    )
+
+
+def test_the_greeting_is_measured_by_itself_and_is_no_sample() -> None:
+    events = [started(), reply(0, 1, T0, "greeting"), reached(1, "first_audio", T0 + 0.2), reached(1, "playing", T0 + 0.25),
+              AgentSaid(call_id="c", at=T0 + 3, turn=0, reply_id=1, text="Welcome.", kind="greeting")]  # fmt: skip
+    first, last = fold(*events)
+    assert (first.kind, first.turn) == ("greeting", 0)
+    assert first.total_ms == pytest.approx(250, abs=0.02)
+    assert last.agent_text == "Welcome."
+    metrics = call_metrics(events)
+    assert metrics.turns == ()
+    assert metrics.latency_avg.total_ms == 0
+
+
+def test_a_line_of_the_operator_is_no_turn_of_the_caller() -> None:
+    events = [started(), said(1, T0 + 5), *answer(1, 1, T0 + 5), reply(1, 2, T0 + 9, "say"), reached(2, "playing", T0 + 9.1),
+              AgentSaid(call_id="c", at=T0 + 10, turn=1, reply_id=2, text="One moment.", kind="say")]  # fmt: skip
+    measured = fold(*events)
+    assert [(one.kind, one.closed) for one in measured] == [
+        ("answer", False),
+        ("answer", True),
+        ("say", False),
+        ("say", True),
+    ]
+    assert len(call_metrics(events).turns) == 1
+
+
+def test_an_interruption_closes_the_turn_with_what_was_heard_and_is_no_sample() -> None:
+    events = [
+        started(), said(1, T0 + 5), *answer(1, 1, T0 + 5)[:-1],
+        Interrupted(call_id="c", at=T0 + 6, turn=1, reply_id=1, heard="Hi", dropped="there.", heard_ms=300),
+        AgentSaid(call_id="c", at=T0 + 6, turn=1, reply_id=1, text="Hi", interrupted=True, dropped="there."),
+    ]  # fmt: skip
+    measured = fold(*events)
+    assert [one.closed for one in measured] == [False, True]
+    assert (measured[-1].interrupted, measured[-1].agent_text) == (True, "Hi")
+    metrics = call_metrics(events)
+    assert metrics.turns[0].agent_text == "Hi"
+    assert metrics.latency_avg.total_ms == 0
+
+
+def test_a_tool_between_two_replies_is_its_own_figure_and_the_turn_closes_once() -> None:
+    events = [
+        said(1, T0 + 5), reply(1, 1, T0 + 5), reached(1, "first_token", T0 + 5.1), reached(1, "playing", T0 + 5.2),
+        ToolCalled(call_id="c", at=T0 + 5.3, turn=1, tool_id="a", name="slots", arguments="{}"),
+        ToolCalled(call_id="c", at=T0 + 5.3, turn=1, tool_id="b", name="price", arguments="{}"),
+        AgentSaid(call_id="c", at=T0 + 5.4, turn=1, reply_id=1, text="Let me look."),
+        ToolReturned(call_id="c", at=T0 + 5.8, tool_id="a", name="slots", ok=True, output="", ms=500),
+        ToolReturned(call_id="c", at=T0 + 6.0, tool_id="b", name="price", ok=True, output="", ms=700),
+        reply(1, 2, T0 + 6), reached(2, "playing", T0 + 6.4),
+        AgentSaid(call_id="c", at=T0 + 8, turn=1, reply_id=2, text="At ten."),
+    ]  # fmt: skip
+    first, last = fold(*events)
+    assert first.total_ms == last.total_ms == pytest.approx(750, abs=0.05)  # the first sound ends the silence
+    assert last.tool_ms == pytest.approx(700, abs=0.01)
+    assert last.agent_text == "Let me look. At ten."
+
+
+def test_a_tool_inside_one_reply_closes_with_that_reply() -> None:
+    events = [
+        said(1, T0 + 5), reply(1, 1, T0 + 5), ToolCalled(call_id="c", at=T0 + 5.1, turn=1, tool_id="a", name="x", arguments=""),
+        ToolReturned(call_id="c", at=T0 + 5.2, tool_id="a", name="x", ok=True, output="", ms=100),
+        ReplyText(call_id="c", at=T0 + 5.3, reply_id=1, text="Done."), reached(1, "playing", T0 + 5.4),
+        AgentSaid(call_id="c", at=T0 + 6, turn=1, reply_id=1, text="Done."),
+    ]  # fmt: skip
+    assert [one.closed for one in fold(*events)] == [False, True]
+
+
+def test_a_turn_that_only_hung_up_closes_with_the_call() -> None:
+    events = [
+        said(1, T0 + 5), *answer(1, 1, T0 + 5)[:-1],
+        ToolCalled(call_id="c", at=T0 + 5.3, turn=1, tool_id="a", name="end_call", arguments="{}"),
+        AgentSaid(call_id="c", at=T0 + 6, turn=1, reply_id=1, text="Bye."),
+        CallEnded(call_id="c", at=T0 + 7, reason="agent_ended"),
+    ]  # fmt: skip
+    assert [one.closed for one in fold(*events)] == [False, True]
+
+
+def test_a_turn_without_an_answer_closes_at_the_next_one() -> None:
+    measured = fold(
+        said(1, T0 + 5, "hello?"),
+        said(2, T0 + 9, "anyone?"),
+        CallEnded(call_id="c", at=T0 + 10, reason="caller_hung_up"),
+    )
+    assert [(one.turn, one.closed, one.total_ms, one.user_text) for one in measured] == [
+        (1, True, 0.0, "hello?"), (2, True, 0.0, "anyone?"),
+    ]  # fmt: skip
+
+
+def test_a_call_that_ends_in_the_middle_keeps_what_was_heard() -> None:
+    events = [
+        said(1, T0 + 5), *answer(1, 1, T0 + 5, "One two three.")[:-1],
+        ReplyHeard(call_id="c", at=T0 + 6, reply_id=1, heard="One two", heard_ms=400),
+        CallEnded(call_id="c", at=T0 + 6.1, reason="caller_hung_up"),
+    ]  # fmt: skip
+    assert fold(*events)[-1].agent_text == "One two"
+
+
+def test_usage_belongs_to_its_turn_and_cost_adds_up() -> None:
+    use = UsageMeasured(call_id="c", at=T0 + 5, turn=1, stage="llm", provider="openai", model="gpt-4o-mini",
+                        amounts={"input_tokens": 1000, "cached_tokens": 400, "output_tokens": 50})  # fmt: skip
+    events = [
+        started(), said(1, T0 + 5), use,
+        replace(use, stage="stt", provider="deepgram", model="nova-3", amounts={"audio_seconds": 3.5}),
+        replace(use, stage="tts", provider="nobody", model="", amounts={"characters": 9}), *answer(1, 1, T0 + 5),
+        replace(use, turn=2),
+    ]  # fmt: skip
+    last = fold(*events)[-1]
+    assert (last.tokens_in, last.tokens_cached, last.tokens_out, last.tts_characters) == (1000, 400, 50, 9)
+    assert last.stt_audio_seconds == 3.5
+    assert last.cost["total"] == pytest.approx(last.cost["stt"] + last.cost["llm"])
+    assert last.cost_so_far == last.cost["total"]
+    assert last.unpriced == ("nobody",)
+    assert call_metrics(events).cost.llm == pytest.approx(2 * last.cost["llm"])
+
+
+def test_a_finished_call_in_the_form_of_the_public_api() -> None:
+    ended = CallEnded(call_id="c", at=T0 + 30, reason="agent_ended", duration_s=30.0)
+    metrics = call_metrics([started(telephony="twilio"), said(1, T0 + 5), *answer(1, 1, T0 + 5),
+                            said(2, T0 + 10), *answer(2, 2, T0 + 10.1), ended])  # fmt: skip
+    assert (metrics.duration_seconds, metrics.provider_mode, metrics.telephony_provider) == (30.0, "pipeline", "twilio")
+    assert [turn.turn_index for turn in metrics.turns] == [1, 2]
+    one = metrics.turns[0].latency
+    assert one.stt_ms == pytest.approx(550, abs=0.05)
+    assert one.llm_ms == pytest.approx(50, abs=0.05)
+    assert one.tts_ms == pytest.approx(200, abs=0.05)
+    assert metrics.latency_avg.total_ms == pytest.approx(950, abs=0.05)
+    assert metrics.latency_p95.total_ms == metrics.turns[1].latency.total_ms
+    assert metrics.turns[1].timestamp == T0 + 10
+
+
+def test_the_reader_publishes_behind_the_fact_that_caused_it() -> None:
+    bus = Bus(Clock())
+    seen: list[Event] = []
+    bus.add_sink(MetricsReader(bus, PRICES))
+    bus.add_sink(seen.append)
+    for event in (
+        started(),
+        said(1, T0 + 5),
+        *answer(1, 1, T0 + 5),
+        CallEnded(call_id="c", at=T0 + 9, reason="caller_hung_up"),
+    ):
+        bus.publish(event)
+    assert [type(event).__name__ for event in seen[-4:]] == ["TurnMeasured", "AgentSaid", "TurnMeasured", "CallEnded"]
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+
+
+# ---------------------------------------------------------------------------------------------------- any order at all
+
+times = st.floats(min_value=T0, max_value=T0 + 20, allow_nan=False)
+numbers = st.integers(min_value=0, max_value=3)
+kinds = st.sampled_from(["greeting", "answer", "say", "filler"])
+stages = st.sampled_from(["first_token", "first_sentence", "first_audio", "playing"])
+c = st.just("c")
+anything = st.one_of(
+    st.builds(CallerSaid, call_id=c, at=times, turn=numbers, text=st.just("x"), speech_ended_at=times, recognition_at=times,
+              transcript_at=times, source=st.sampled_from(["voice", "typed", "dtmf"])),
+    st.builds(ReplyStarted, call_id=c, at=times, turn=numbers, reply_id=numbers, kind=kinds),
+    st.builds(ReplyReached, call_id=c, at=times, reply_id=numbers, stage=stages, reached_at=times),
+    st.builds(ReplyReached, call_id=c, at=times, reply_id=numbers, stage=st.just("playing"), reached_at=times),
+    st.builds(AgentSaid, call_id=c, at=times, turn=numbers, reply_id=numbers, text=st.just("y"), interrupted=st.booleans()),
+    st.builds(Interrupted, call_id=c, at=times, turn=numbers, reply_id=numbers, heard=st.just("z"), dropped=st.just(""),
+              heard_ms=st.just(1.0)),
+    st.builds(ToolCalled, call_id=c, at=times, turn=numbers, tool_id=st.sampled_from("ab"), name=st.just("t"),
+              arguments=st.just("")),
+    st.builds(ToolReturned, call_id=c, at=times, tool_id=st.sampled_from("ab"), name=st.just("t"), ok=st.just(True),
+              output=st.just(""), ms=st.floats(min_value=0, max_value=900)),
+    st.builds(UsageMeasured, call_id=c, at=times, turn=numbers, stage=st.just("stt"), provider=st.just("deepgram"),
+              model=st.just("nova-3"), amounts=st.just({"audio_seconds": 1.0})),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(anything, max_size=40))
+def test_no_order_of_events_breaks_the_sum_or_closes_a_turn_twice(events: list[Event]) -> None:
+    made = CallFold("c", PRICES)
+    ended = CallEnded(call_id="c", at=T0 + 30, reason="caller_hung_up")
+    measured = [one for event in [*events, ended, ended] for one in made.feed(event)]
+    for one in measured:
+        assert all(part >= 0 for part in one.segments.values())
+        assert sum(one.segments.values()) == one.total_ms
+        assert one.tool_ms >= 0
+    closed = Counter((one.turn, one.reply_id) for one in measured if one.closed)
+    assert all(count == 1 for count in closed.values())
+    metrics = made.metrics()
+    assert all(
+        min(turn.latency.stt_ms, turn.latency.llm_ms, turn.latency.tts_ms, turn.latency.total_ms) >= 0
+        for turn in metrics.turns
+    )
+    again = CallFold("c", PRICES)
+    assert [one for event in [*events, ended, ended] for one in again.feed(event)] == measured
