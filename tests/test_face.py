@@ -139,9 +139,9 @@ def test_builders_need_no_patter(name: str) -> None:
 def test_data_classes_have_the_documented_fields_in_order(kind: type) -> None:
     plain = [item for item in dataclasses.fields(kind) if not item.kw_only]
 
-    assert [
-        (item.name, REQUIRED if item.default is dataclasses.MISSING else item.default) for item in plain
-    ] == FIELDS[kind]
+    assert [(item.name, REQUIRED if item.default is dataclasses.MISSING else item.default) for item in plain] == FIELDS[
+        kind
+    ]
 
 
 @pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)

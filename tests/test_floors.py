@@ -77,7 +77,12 @@ def words(path: Path) -> Iterator[ast.Constant]:
 def test_the_floors_hold() -> None:
     """The contracts of pyproject.toml: layers, the UI's borders, the softphone's and the loopback carrier's."""
     pytest.importorskip("importlinter")
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"]
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command; lint_imports_command()",
+        "--no-cache",
+    ]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -181,7 +186,8 @@ def test_vendor_names_stay_where_vendors_are() -> None:
         f"{where(path, node)} {node.value!r}"
         for path in sources(*VENDOR_FREE)
         for node in words(path)
-        if any(vendor in str(node.value).lower() for vendor in VENDORS) and not (path.name == "client.py" and node.value in MODES | FACE)
+        if any(vendor in str(node.value).lower() for vendor in VENDORS)
+        and not (path.name == "client.py" and node.value in MODES | FACE)
     ]
 
     assert broken == []

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from patter import builders
+from patter.builders import Keys, build_agent, choose_carrier, fill_variables, is_e164, tool
+from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
+
+EMBEDDED: dict[str, Any] = {
+    "system_prompt": "Be kind.",
+    "provider": "pipeline",
+    "stt": builders.embedded_stt(),
+    "tts": builders.embedded_tts(),
+}
+
+
+def find_slots(arguments: dict[str, Any], context: dict[str, Any]) -> str:
+    return "9 am"
+
+
+# --------------------------------------------------------------------------- variables
+
+
+def test_variables_replace_their_placeholders() -> None:
+    assert fill_variables("Hello {name}, {name}!", {"name": "Ada"}) == "Hello Ada, Ada!"
+
+
+def test_an_unknown_placeholder_stays_as_written() -> None:
+    assert fill_variables('{clinic} {"json": 1} {}', {"name": "Ada"}) == '{clinic} {"json": 1} {}'
+
+
+def test_a_value_is_not_searched_for_placeholders() -> None:
+    assert fill_variables("{a} {b}", {"a": "{b}", "b": "{a}"}) == "{b} {a}"
+
+
+def test_a_value_is_cut_at_500_characters() -> None:
+    assert fill_variables("{a}", {"a": "x" * 501}) == "x" * 500
+
+
+def test_a_value_may_be_a_number() -> None:
+    assert fill_variables("{n} chairs", {"n": 4}) == "4 chairs"
+
+
+@given(some.text(), some.dictionaries(some.text(), some.text()))
+def test_text_without_braces_never_changes(text: str, variables: dict[str, str]) -> None:
+    plain = text.replace("{", "").replace("}", "")
+
+    assert fill_variables(plain, variables) == plain
+
+
+# --------------------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize("number", ["+15551234567", "+4930123456", "+12", "+123456789012345"])
+def test_e164_numbers(number: str) -> None:
+    assert is_e164(number)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "",
+        "15551234567",
+        "+0123",
+        "+1",
+        "+1234567890123456",
+        "+1 555 123",
+        "+1555123456x",
+        "+1٣٤٥",
+        "+15551234567\n",
+        None,
+        15,
+    ],
+)
+def test_other_numbers_are_not_e164(number: object) -> None:
+    assert not is_e164(number)
+    with pytest.raises(ValueError, match=r"to must be an E\.164 number"):
+        builders.check_number(number, "to")
+
+
+# --------------------------------------------------------------------------- tools and guardrails
+
+
+def test_a_tool_carries_what_it_was_given() -> None:
+    schema = {"type": "object", "properties": {"day": {"type": "string"}}}
+
+    made = tool("find_slots", "Free times of a day.", schema, find_slots)
+
+    assert made == {
+        "name": "find_slots",
+        "description": "Free times of a day.",
+        "parameters": schema,
+        "handler": find_slots,
+    }
+    assert tool("notify", webhook_url="https://example.com/hook")["webhook_url"] == "https://example.com/hook"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"name": "find_slots"}, ValueError, "needs a handler or a webhook_url"),
+        ({"name": "", "handler": find_slots}, ValueError, "no name"),
+        ({"name": "find slots", "handler": find_slots}, ValueError, "letters, digits"),
+        ({"name": "end_call", "handler": find_slots}, ValueError, "has that tool already"),
+        ({"name": "x", "handler": "module:function"}, TypeError, "must be a function"),
+        ({"name": "x", "webhook_url": "ftp://example.com"}, ValueError, "http:// or https://"),
+        ({"name": "x", "handler": find_slots, "parameters": ["day"]}, TypeError, "JSON Schema as a dict"),
+        ({"name": "x", "handler": find_slots, "parameters": {"type": "objekt"}}, ValueError, "no valid JSON Schema"),
+    ],
+)
+def test_a_tool_that_cannot_work_is_refused(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        tool(**arguments)
+
+
+def test_a_guardrail_carries_what_it_was_given() -> None:
+    made = builders.guardrail("no prices", ["price"], replacement="Ask at the desk.")
+
+    assert made == {"name": "no prices", "blocked_terms": ["price"], "check": None, "replacement": "Ask at the desk."}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"name": ""}, ValueError),
+        ({"name": "x", "blocked_terms": "price"}, TypeError),
+        ({"name": "x", "check": "price"}, TypeError),
+    ],
+)
+def test_a_guardrail_that_cannot_work_is_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        builders.guardrail(**arguments)
+
+
+# --------------------------------------------------------------------------- agents
+
+
+def test_an_embedded_agent_needs_no_key() -> None:
+    agent = build_agent(Keys(), **EMBEDDED, first_message="Hello!", script=[ScriptRule((), "Sorry?")])
+
+    assert isinstance(agent, Agent)
+    assert agent.stt == STTConfig("embedded", "")
+    assert agent.script == (ScriptRule((), "Sorry?"),)
+    assert agent.turn_taking == TurnTaking()
+
+
+@pytest.mark.parametrize(
+    ("keys", "changes", "says"),
+    [
+        (Keys(), {"provider": "magic"}, "unknown provider 'magic'"),
+        (Keys(), {"provider": "openai_realtime"}, "openai_key"),
+        (Keys(), {"provider": "elevenlabs_convai"}, "elevenlabs_key"),
+        (Keys(), {"stt": None}, "speech-to-text"),
+        (Keys(deepgram="k"), {"stt": None, "tts": None}, "text-to-speech"),
+        (Keys(), {"stt": STTConfig("ears", "k")}, "unknown stt provider 'ears'"),
+        (Keys(), {"tts": TTSConfig("mouth", "k")}, "unknown tts provider 'mouth'"),
+        (Keys(), {"stt": STTConfig("whisper", "")}, "stt provider 'whisper' needs an api_key"),
+        (Keys(), {"tools": [{"handler": find_slots}]}, "no name"),
+        (Keys(), {"tools": [{"name": "x"}]}, "handler or a webhook_url"),
+        (Keys(), {"tools": [tool("x", handler=find_slots)] * 2}, "two tools are called 'x'"),
+        (Keys(), {"guardrails": [{"blocked_terms": ["x"]}]}, "no name"),
+        (Keys(), {"script": [ScriptRule(tool="find_slots")]}, "does not have"),
+    ],
+)
+def test_what_cannot_work_is_a_value_error(keys: Keys, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        build_agent(keys, **(EMBEDDED | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tools": {"name": "x"}},
+        {"tools": ("x",)},
+        {"tools": ["x"]},
+        {"variables": [("a", "b")]},
+        {"guardrails": "no swearing"},
+        {"guardrails": ["no swearing"]},
+        {"stt": "embedded"},
+        {"tts": "embedded"},
+        {"llm": "llama"},
+        {"turn_taking": 400},
+        {"script": ["hello"]},
+        {"system_prompt": None},
+        {"first_message": 3},
+    ],
+)
+def test_the_wrong_kind_of_thing_is_a_type_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        build_agent(Keys(), **(EMBEDDED | changes))
+
+
+@pytest.mark.parametrize(
+    ("keys", "changes"),
+    [
+        (Keys(openai="k"), {"provider": "openai_realtime"}),
+        (Keys(elevenlabs="k"), {"provider": "elevenlabs_convai"}),
+        (Keys(deepgram="k", elevenlabs="k"), {"stt": None, "tts": None}),
+        (Keys(openai="k"), {"stt": STTConfig("whisper", ""), "tts": TTSConfig("openai", "")}),
+        (Keys(), {"guardrails": [Guardrail("x", blocked_terms=["y"]), builders.guardrail("z")]}),
+        (Keys(), {"llm": LLMConfig("llama3.2", "http://127.0.0.1:11434/v1")}),
+    ],
+)
+def test_what_can_work_is_accepted(keys: Keys, changes: dict[str, Any]) -> None:
+    assert build_agent(keys, **(EMBEDDED | changes)).system_prompt == "Be kind."
+
+
+def test_keys_are_never_shown() -> None:
+    assert "secret" not in repr(Keys("secret", "secret", "secret"))
+    assert "secret" not in repr(choose_carrier("local", "AC1", "secret", "", "", "+15551234567", ""))
+
+
+# --------------------------------------------------------------------------- carriers
+
+PHONE = {"phone_number": "+15551234567"}
+NONE = {
+    "mode": "local", "twilio_sid": "", "twilio_token": "", "telnyx_key": "", "telnyx_connection_id": "",
+    "phone_number": "", "webhook_url": "",
+}  # fmt: skip
+
+
+def test_without_credentials_there_is_no_carrier() -> None:
+    assert choose_carrier(**NONE).name == ""
+
+
+def test_credentials_choose_the_carrier() -> None:
+    assert choose_carrier(**NONE | PHONE | {"twilio_sid": "AC1", "twilio_token": "t"}).name == "twilio"
+    assert choose_carrier(**NONE | PHONE | {"telnyx_key": "K1"}).name == "telnyx"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mode": "cloud"}, "unknown mode 'cloud'"),
+        ({"twilio_sid": "AC1", **PHONE}, "twilio_token"),
+        ({"twilio_token": "t", **PHONE}, "twilio_sid"),
+        ({"telnyx_connection_id": "7", **PHONE}, "telnyx_key"),
+        ({"twilio_sid": "AC1", "twilio_token": "t"}, "phone_number is missing"),
+        ({"telnyx_key": "K1"}, "phone_number is missing"),
+        ({"twilio_sid": "AC1", "twilio_token": "t", "telnyx_key": "K1", **PHONE}, "two carriers"),
+        ({"phone_number": "555"}, "phone_number must be an E.164"),
+        ({"webhook_url": "https://voice.example.com"}, "host without scheme"),
+    ],
+)
+def test_contradictory_or_missing_credentials_are_refused(given: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        choose_carrier(**NONE | given)
