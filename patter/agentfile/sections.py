@@ -1,0 +1,218 @@
+"""The sections of an agent file: each table becomes the value of `patter.models` that it describes.
+
+It owns which keys a section has and what they may hold; it refuses to read files or to replace `{names}`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from patter.agentfile.modules import LookupFailed, Modules
+from patter.agentfile.table import Table
+from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
+
+PROVIDERS = ("pipeline", "openai_realtime", "elevenlabs_convai")
+STT_PROVIDERS = ("embedded", "deepgram", "whisper")
+TTS_PROVIDERS = ("embedded", "elevenlabs", "openai")
+SYSTEM_TOOLS = ("transfer_call", "end_call")
+"""Tools that every agent has; a script may use them, a file may not define them."""
+
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every model's interface takes as a function name
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*|multi|auto")
+
+
+def read_agent(top: Table, name: str, modules: Modules) -> Agent:
+    """The agent of the whole document; what is wrong is noted and left at its default."""
+    agent = Agent(system_prompt=top.need("system_prompt", 'write system_prompt = "You are …"'), name=name)
+    language = top.text("language", agent.language)
+    if not _LANGUAGE.fullmatch(language):
+        top.add("language", 'language must be a code such as "en" or "pt-BR"')
+    voice = top.text("voice", agent.voice, filled=True)
+    tools = _tools(top, modules)
+    return replace(
+        agent,
+        voice=voice,
+        model=top.text("model", agent.model, filled=True),
+        language=language,
+        first_message=top.text("first_message"),
+        provider=top.choice("provider", PROVIDERS, "pipeline"),
+        variables=_variables(top),
+        stt=_stt(top, language),
+        tts=_tts(top, voice),
+        llm=_llm(top),
+        turn_taking=_turn_taking(top),
+        tools=tools or None,
+        guardrails=_guardrails(top, modules) or None,
+        script=_script(top, [*SYSTEM_TOOLS, *(tool["name"] for tool in tools)]),
+    )
+
+
+def _variables(top: Table) -> dict[str, Any] | None:
+    table = top.table("variables", "[variables]")
+    if table is None:
+        return None
+    for key, value in table.data.items():
+        if not isinstance(value, (str, int, float)):
+            table.add(key, f"the variable {key} must be a text, a number or true/false")
+    return dict(table.data)
+
+
+def _stt(top: Table, language: str) -> STTConfig | None:
+    table = top.table("stt", "[stt]")
+    if table is None:
+        return None
+    table.only(("provider", "api_key", "language"))
+    provider = table.choice("provider", STT_PROVIDERS, "embedded")
+    key = _key(table, provider)
+    return STTConfig(provider, key, table.text("language", language, filled=True))
+
+
+def _tts(top: Table, voice: str) -> TTSConfig | None:
+    table = top.table("tts", "[tts]")
+    if table is None:
+        return None
+    table.only(("provider", "api_key", "voice"))
+    provider = table.choice("provider", TTS_PROVIDERS, "embedded")
+    key = _key(table, provider)
+    return TTSConfig(provider, key, table.text("voice", voice, filled=True))
+
+
+def _key(table: Table, provider: str) -> str:
+    if provider != "embedded" and "api_key" not in table:
+        table.add("provider", f'the provider "{provider}" needs api_key', 'write api_key = { env = "NAME" } below it')
+    return table.secret("api_key")
+
+
+def _llm(top: Table) -> LLMConfig | None:
+    table = top.table("llm", "[llm]")
+    if table is None:
+        return None
+    table.only(("base_url", "model", "api_key"))
+    return LLMConfig(table.text("model", filled=True), table.url("base_url"), table.secret("api_key"))
+
+
+def _turn_taking(top: Table) -> TurnTaking:
+    table = top.table("turn_taking", "[turn_taking]")
+    if table is None:
+        return TurnTaking()
+    names = [item.name for item in fields(TurnTaking)]
+    table.only(names)
+    usual = TurnTaking()
+    times = {name: table.whole(name, getattr(usual, name), 0, 60_000) for name in names if name != "acknowledgements"}
+    if times["max_silence_ms"] < times["min_silence_ms"]:
+        key = "max_silence_ms" if "max_silence_ms" in table else "min_silence_ms"
+        table.add(key, "max_silence_ms is shorter than min_silence_ms", "make it at least as long")
+    words = table.texts("acknowledgements") if "acknowledgements" in table else usual.acknowledgements
+    return TurnTaking(**times, acknowledgements=words)
+
+
+def _tools(top: Table, modules: Modules) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    for table in top.tables("tools", "tool"):
+        table.only(("name", "description", "handler", "webhook_url", "parameters"))
+        name = table.need("name", 'write name = "find_slots"')
+        if name and not _TOOL_NAME.fullmatch(name):
+            table.add("name", "a tool's name is made of letters, digits, _ and -, 64 at most")
+        if name in SYSTEM_TOOLS:
+            table.add("name", f"every agent has the tool {name} already", "give yours another name")
+        if name and any(tool["name"] == name for tool in made):
+            table.add("name", f'there are two tools called "{name}"', "give one of them another name")
+        tool: dict[str, Any] = {
+            "name": name,
+            "description": table.text("description"),
+            "parameters": _parameters(table),
+        }
+        if ("handler" in table) == ("webhook_url" in table):
+            table.add("", f"{table.title} needs either handler or webhook_url", 'write handler = "module:function"')
+        if "handler" in table:
+            tool["handler"] = _function(table, "handler", modules, 2)
+        if "webhook_url" in table:
+            tool["webhook_url"] = table.url("webhook_url")
+        made.append(tool)
+    return made
+
+
+def _parameters(tool: Table) -> dict[str, Any]:
+    usual: dict[str, Any] = {"type": "object", "properties": {}}
+    if "parameters" not in tool:
+        return usual
+    schema = tool.plain("parameters")
+    where = (*tool.path, "parameters")
+    if schema.get("type", "object") != "object":
+        tool.problems.add((*where, "type"), "the parameters of a tool are an object", 'write type = "object"')
+    for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
+        at = ".".join(str(step) for step in error.absolute_path) or "parameters"
+        rule = (
+            f"{error.validator} {error.validator_value}" if error.validator in ("type", "minimum") else error.validator
+        )
+        tool.problems.add((*where, *error.absolute_path), f'"{at}" breaks a rule of JSON Schema ({rule})')
+    for path, reference in _references(schema, where):
+        if not reference.startswith("#"):
+            tool.problems.add(path, "$ref may only point into the same schema", 'write "#/…"')
+    return usual | schema
+
+
+def _references(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(item, str):
+                yield (*path, key), item
+            yield from _references(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _references(item, (*path, index))
+
+
+def _guardrails(top: Table, modules: Modules) -> list[Any]:
+    made = []
+    for table in top.tables("guardrails", "guardrail"):
+        table.only(("name", "blocked_terms", "replacement", "check"))
+        name = table.need("name", 'write name = "no prices"')
+        usual = Guardrail(name)
+        if "blocked_terms" not in table and "check" not in table:
+            table.add("", f"{table.title} blocks nothing", 'write blocked_terms = ["…"] or check = "module:function"')
+        check = _function(table, "check", modules, 1) if "check" in table else None
+        terms = list(table.texts("blocked_terms")) if "blocked_terms" in table else None
+        made.append(Guardrail(name, check, terms, table.text("replacement", usual.replacement, filled=True)))
+    return made
+
+
+def _function(table: Table, key: str, modules: Modules, arguments: int) -> object:
+    reference = table.text(key, filled=True)
+    if not reference.strip():
+        return None
+    try:
+        return modules.function(reference, (arguments,))
+    except LookupFailed as failure:
+        table.add(key, f"{key} of {table.title}: {failure.problem}", failure.fix)
+        return None
+
+
+def _script(top: Table, tools: list[str]) -> tuple[ScriptRule, ...]:
+    made = []
+    for table in top.tables("script", "script rule"):
+        table.only(("when", "say", "tool", "arguments", "hang_up"))
+        tool = table.text("tool", filled=True)
+        if tool and tool not in tools:
+            close = difflib.get_close_matches(tool, tools, n=1)
+            fix = f'did you mean "{close[0]}"?' if close else "define it under [[tools]]"
+            table.add("tool", f"{table.title} uses a tool that is not defined", fix)
+        if "arguments" in table and "tool" not in table:
+            table.add("arguments", f"{table.title} has arguments but no tool", 'write tool = "…"')
+        if not ({"say", "tool", "hang_up"} & set(table.data)):
+            table.add("", f"{table.title} does nothing", 'write say = "…"')
+        rule = ScriptRule(
+            when=table.texts("when"),
+            say=table.text("say"),
+            tool=tool,
+            arguments=table.plain("arguments"),
+            hang_up=table.flag("hang_up"),
+        )
+        made.append(rule)
+    return tuple(made)
