@@ -13,6 +13,9 @@ from typing import Any
 from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
 
 PROVIDERS = ("openai_realtime", "elevenlabs_convai", "pipeline")
+KEYLESS = "pipeline"
+"""The provider that needs no key: an agent file without a `provider` uses it."""
+
 STT_PROVIDERS = ("deepgram", "whisper", "embedded")
 TTS_PROVIDERS = ("elevenlabs", "openai", "embedded")
 SYSTEM_TOOLS = ("transfer_call", "end_call")

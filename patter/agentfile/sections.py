@@ -13,16 +13,17 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from patter import builders
 from patter.agentfile.modules import LookupFailed, Modules
 from patter.agentfile.table import Table
+from patter.builders import KEYLESS, PROVIDERS, STT_PROVIDERS, SYSTEM_TOOLS, TTS_PROVIDERS
 from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
 
-PROVIDERS = ("pipeline", "openai_realtime", "elevenlabs_convai")
-STT_PROVIDERS = ("embedded", "deepgram", "whisper")
-TTS_PROVIDERS = ("embedded", "elevenlabs", "openai")
-SYSTEM_TOOLS = ("transfer_call", "end_call")
-"""Tools that every agent has; a script may use them, a file may not define them."""
-
+EMBEDDED = builders.embedded_stt().provider
+_VOICES = {
+    config.provider: config.voice
+    for config in (builders.embedded_tts(), builders.elevenlabs(""), builders.openai_tts(""))
+}
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every model's interface takes as a function name
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*|multi|auto")
 
@@ -33,18 +34,17 @@ def read_agent(top: Table, name: str, modules: Modules) -> Agent:
     language = top.text("language", agent.language)
     if not _LANGUAGE.fullmatch(language):
         top.add("language", 'language must be a code such as "en" or "pt-BR"')
-    voice = top.text("voice", agent.voice, filled=True)
     tools = _tools(top, modules)
     return replace(
         agent,
-        voice=voice,
+        voice=top.text("voice", agent.voice, filled=True),
         model=top.text("model", agent.model, filled=True),
         language=language,
         first_message=top.text("first_message"),
-        provider=top.choice("provider", PROVIDERS, "pipeline"),
+        provider=top.choice("provider", PROVIDERS, KEYLESS),
         variables=_variables(top),
         stt=_stt(top, language),
-        tts=_tts(top, voice),
+        tts=_tts(top),
         llm=_llm(top),
         turn_taking=_turn_taking(top),
         tools=tools or None,
@@ -63,28 +63,24 @@ def _variables(top: Table) -> dict[str, Any] | None:
     return dict(table.data)
 
 
-def _stt(top: Table, language: str) -> STTConfig | None:
-    table = top.table("stt", "[stt]")
-    if table is None:
-        return None
+def _stt(top: Table, language: str) -> STTConfig:
+    table = top.table("stt", "[stt]") or Table({}, ("stt",), top.problems)
     table.only(("provider", "api_key", "language"))
-    provider = table.choice("provider", STT_PROVIDERS, "embedded")
-    key = _key(table, provider)
-    return STTConfig(provider, key, table.text("language", language, filled=True))
+    provider = table.choice("provider", STT_PROVIDERS, EMBEDDED)
+    return STTConfig(provider, _key(table, provider), table.text("language", language, filled=True))
 
 
-def _tts(top: Table, voice: str) -> TTSConfig | None:
-    table = top.table("tts", "[tts]")
-    if table is None:
-        return None
+def _tts(top: Table) -> TTSConfig:
+    table = top.table("tts", "[tts]") or Table({}, ("tts",), top.problems)
     table.only(("provider", "api_key", "voice"))
-    provider = table.choice("provider", TTS_PROVIDERS, "embedded")
-    key = _key(table, provider)
-    return TTSConfig(provider, key, table.text("voice", voice, filled=True))
+    provider = table.choice("provider", TTS_PROVIDERS, EMBEDDED)
+    voice = top.data.get("voice")
+    usual = voice if isinstance(voice, str) and voice else _VOICES[provider]
+    return TTSConfig(provider, _key(table, provider), table.text("voice", usual, filled=True))
 
 
 def _key(table: Table, provider: str) -> str:
-    if provider != "embedded" and "api_key" not in table:
+    if provider != EMBEDDED and "api_key" not in table:
         table.add("provider", f'the provider "{provider}" needs api_key', 'write api_key = { env = "NAME" } below it')
     return table.secret("api_key")
 

@@ -143,6 +143,7 @@ def test_a_whole_file_becomes_an_agent(folder: Path) -> None:
 def test_the_smallest_file_needs_a_prompt_only(folder: Path) -> None:
     file = parse(MINIMAL, folder / "front-desk.toml")
     assert (file.name, file.agent.provider, file.agent.tools, file.on_message) == ("front-desk", "pipeline", None, None)
+    assert (file.agent.stt, file.agent.tts) == (STTConfig("embedded", ""), TTSConfig("embedded", "", "heart"))
 
 
 def test_the_version_follows_the_text(folder: Path) -> None:
