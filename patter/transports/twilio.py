@@ -185,7 +185,7 @@ class TwilioTransport:
         now = self._clock.now()
         self._watch = None
         self._say(*self._playhead.overdue(now))
-        if self._playhead.queued_ms(now) > 0.0 and not self._over:
+        if self._playhead.waiting and not self._over:
             self._watch_after(self._playhead.queued_ms(now))
 
     def _unwatch(self) -> None:

@@ -163,6 +163,11 @@ class Playhead:
         """How much sound is still before the ear."""
         return max(0.0, self._sent - self._position(now))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether marks are still out."""
+        return bool(self._marks)
+
     def _clocked(self, now: float) -> float:
         """Where the line would be if only the clock counted."""
         return self._anchor + max(0.0, (now - self._anchored_at) * 1000)
