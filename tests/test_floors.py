@@ -175,7 +175,7 @@ def test_codecs_and_turns_are_pure() -> None:
         f"{where(path, node)} {name}"
         for path in sources(*PURE)
         for node, name in imports(tree(path))
-        if name.split(".")[0] in WORLDLY
+        if name.split(".")[0] in WORLDLY and not name.startswith("urllib.parse")  # parsing a URL opens nothing
     ]
 
     assert broken == []
