@@ -1,0 +1,157 @@
+"""POSTs JSON to addresses that users or models name, and only to such as an outsider may reach.
+
+It owns the address rules (checked when connecting, on every resolved address) and the size limits; it refuses to know what
+is asked or why.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from patter.exceptions import ProviderError
+
+REPLY_LIMIT = 1024 * 1024
+"""Bytes of a webhook's answer: more than a model could read, little enough to hold for many calls."""
+
+CONNECT_S = 5.0  # a server that has not accepted by then leaves the caller in silence for nothing
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which addresses may be reached beside public ones. Link-local ones (cloud metadata) never are."""
+
+    loopback: bool = False
+    private: bool = False
+
+    def allows(self, host: str) -> bool:
+        """Whether the address `host` (an IP in text form) may be connected to."""
+        address = _plain(ipaddress.ip_address(host.partition("%")[0]))
+        if address.is_loopback:
+            return self.loopback
+        if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+            return False
+        return address.is_global or (self.private and address != ipaddress.ip_address("fd00:ec2::254"))
+
+
+class AddressRefused(OSError):
+    """The address is not one that a webhook may reach."""
+
+
+class _GuardedResolver(AbstractResolver):
+    """Resolves names and gives only allowed addresses: the connection goes to what was checked, not to a second look-up."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._inner = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        allowed = [result for result in found if self._reach.allows(result["host"])]
+        if not allowed:
+            raise AddressRefused(f"{host} is a private or internal address")
+        return allowed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class Webhooks:
+    """One HTTP client for all webhooks of an engine. Use it as an async context manager, or `aclose()` it."""
+
+    def __init__(self, reach: Reach = Reach()) -> None:
+        self._reach = reach
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Webhooks:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def post(self, url: str, payload: Mapping[str, Any], *, timeout_s: float = 10.0) -> Any:
+        """The JSON that `url` answers to the JSON `payload` (at most 1 MB, status 2xx, no redirects).
+
+        Raises ProviderError; it is `retryable` unless the address itself is not allowed."""
+        target = self._checked(url)
+        if self._session is None:
+            resolver = _GuardedResolver(self._reach)
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver))
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
+        try:
+            async with self._session.post(target, json=payload, timeout=timeout, allow_redirects=False) as response:
+                if not 200 <= response.status < 300:
+                    raise _failed(f"the webhook answered with status {response.status}")
+                body = await response.content.read(REPLY_LIMIT + 1)
+                while len(body) <= REPLY_LIMIT and (more := await response.content.read(REPLY_LIMIT + 1 - len(body))):
+                    body += more
+        except AddressRefused as error:
+            raise _refused(str(error)) from error
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, AddressRefused):
+                raise _refused(str(error.os_error)) from error
+            raise _failed(
+                f"the webhook could not be reached ({error.os_error.strerror or 'connection failed'})"
+            ) from error
+        except TimeoutError as error:
+            raise _failed(f"the webhook did not answer within {timeout_s:g} s") from error
+        except aiohttp.ClientError as error:
+            raise _failed(f"the webhook's connection broke ({type(error).__name__})") from error
+        if len(body) > REPLY_LIMIT:
+            raise _failed("the webhook's answer is larger than 1 MB")
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise _failed("the webhook's answer is not JSON") from error
+
+    def _checked(self, url: str) -> URL:
+        target = URL(url)
+        if target.scheme not in ("http", "https") or not target.host:
+            raise _refused("the address must begin with http:// or https://")
+        try:
+            allowed = self._reach.allows(target.host)
+        except ValueError:
+            return target  # a name: the resolver looks at what it stands for
+        if not allowed:
+            raise _refused(f"{target.host} is a private or internal address")
+        return target
+
+    async def aclose(self) -> None:
+        """Close the connections that were kept open."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def _plain(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one only wraps, so that no spelling gets around the rules."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _failed(problem: str) -> ProviderError:
+    return ProviderError(problem, provider="webhook", stage="tool", retryable=True)
+
+
+def _refused(problem: str) -> ProviderError:
+    fix = "use a public address, or allow loopback or private webhooks in the settings"
+    return ProviderError(f"webhook not called: {problem}", provider="webhook", stage="tool", fix=fix)
