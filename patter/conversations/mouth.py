@@ -6,13 +6,10 @@ before the guardrails have passed it, and the next sentence is asked for while t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
-
 from patter.clock import Clock
+from patter.mailbox import Mailbox
 from patter.ports import Screen, Synthesizer
 from patter.signals import ConversationSignal, Guarded, ReplyAudio, ReplyReached, ReplyStage, ReplyText, Used
 from patter.turns.sentences import SentenceCutter
@@ -21,7 +18,7 @@ Tell = Callable[[ConversationSignal], None]
 
 
 class Mouth:
-    """Speaks one reply: `with` it, run `speak` beside, `write` the text, `close` at the end. `synthesizer` None = text only."""
+    """Speaks one reply: run `speak` beside, `write` the text, `close` at the end. `synthesizer` None = text only."""
 
     def __init__(
         self, reply_id: int, synthesizer: Synthesizer | None, screen: Screen, clock: Clock, tell: Tell
@@ -33,7 +30,7 @@ class Mouth:
         self._tell = tell
         self._cutter = SentenceCutter()
         self._reached: set[ReplyStage] = set()
-        self._send, self._receive = anyio.create_memory_object_stream[str](math.inf)
+        self._sentences: Mailbox[str] = Mailbox()
         self.text = ""
         """What has been given to synthesis so far: the reply as it will be spoken."""
         self.blocked = False
@@ -54,22 +51,15 @@ class Mouth:
     def close(self) -> None:
         """The text is complete."""
         self.pause()
-        self._send.close()
-
-    def __enter__(self) -> Mouth:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._send.close()
-        self._receive.close()
+        self._sentences.close()
 
     async def speak(self) -> None:
         """Synthesise sentence by sentence until `close`. Raises ProviderError."""
         if self._synthesizer is not None:
-            await self._voice(self._synthesizer, self._receive)
+            await self._voice(self._synthesizer)
 
-    async def _voice(self, synthesizer: Synthesizer, sentences: MemoryObjectReceiveStream[str]) -> None:
-        async for sentence in sentences:
+    async def _voice(self, synthesizer: Synthesizer) -> None:
+        async for sentence in self._sentences:
             amounts = {"characters": float(len(sentence))}
             self._tell(Used("tts", synthesizer.name, synthesizer.model, amounts))
             first = sentence
@@ -90,7 +80,7 @@ class Mouth:
         self._reach("first_sentence")
         self.text = f"{self.text} {spoken}".strip()
         self._tell(ReplyText(self._reply_id, spoken, self._clock.now()))
-        self._send.send_nowait(spoken)
+        self._sentences.put(spoken)
 
     def _reach(self, stage: ReplyStage) -> None:
         if stage not in self._reached:

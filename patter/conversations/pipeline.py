@@ -6,7 +6,6 @@ heard (the session tells). Replies are made one after another; an interrupted on
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from patter.conversations.context import Context
 from patter.conversations.ears import Ears
 from patter.conversations.mouth import Mouth
 from patter.exceptions import ProviderError
+from patter.mailbox import Mailbox
 from patter.models import Agent
 from patter.ports import Ask, Brief, Responder, Synthesizer, Transcriber, TurnModel, VoiceDetector
 from patter.signals import (
@@ -69,8 +69,8 @@ class Pipeline:
         self._turn_model = turn_model
         self._synthesizer = synthesizer
         self._context = Context()
-        self._out, self._signals = anyio.create_memory_object_stream[ConversationSignal](math.inf)
-        self._queue, self._replies = anyio.create_memory_object_stream[_Reply](math.inf)
+        self._signals: Mailbox[ConversationSignal] = Mailbox()
+        self._queue: Mailbox[_Reply] = Mailbox()
         self._waiting: dict[int, _Reply] = {}  # replies made or being made that may still be interrupted
         self._answers: dict[str, anyio.Event] = {}
         self._ears: Ears | None = None
@@ -127,31 +127,28 @@ class Pipeline:
 
     async def signals(self) -> AsyncIterator[ConversationSignal]:
         """What the agent's side says, until it is closed."""
-        with self._signals as signals:
-            async for signal in signals:
-                yield signal
+        async for signal in self._signals:
+            yield signal
 
     async def aclose(self) -> None:
         """Stop listening and speaking. The providers are shared and stay open."""
         if self._ears is not None:
             await self._ears.aclose()
         self._queue.close()
-        self._replies.close()
-        self._out.close()
         self._signals.close()
 
     def _tell(self, signal: ConversationSignal) -> None:
-        self._out.send_nowait(signal)
+        self._signals.put(signal)
 
     def _begin(self, kind: ReplyKind, text: str | None) -> None:
         self._next_reply += 1
         reply = _Reply(self._next_reply, kind, text)
         self._waiting[reply.reply_id] = reply
         self._tell(ReplyStarted(reply.reply_id, kind, self._clock.now()))
-        self._queue.send_nowait(reply)
+        self._queue.put(reply)
 
     async def _make_replies(self) -> None:
-        async for reply in self._replies:
+        async for reply in self._queue:
             if not reply.scope.cancel_called:
                 with reply.scope:
                     await self._make(reply)
@@ -159,16 +156,16 @@ class Pipeline:
 
     async def _make(self, reply: _Reply) -> None:
         assert self._brief is not None
-        with Mouth(reply.reply_id, self._synthesizer, self._brief.screen, self._clock, self._tell) as mouth:
-            async with anyio.create_task_group() as both:
-                both.start_soon(self._voice, mouth)
-                if reply.text is None:
-                    await self._respond(reply, mouth)
-                else:
-                    mouth.write(reply.text)
-                    mouth.pause()
-                    self._context.agent(reply.reply_id, mouth.text)
-                mouth.close()
+        mouth = Mouth(reply.reply_id, self._synthesizer, self._brief.screen, self._clock, self._tell)
+        async with anyio.create_task_group() as both:
+            both.start_soon(self._voice, mouth)
+            if reply.text is None:
+                await self._respond(reply, mouth)
+            else:
+                mouth.write(reply.text)
+                mouth.pause()
+                self._context.agent(reply.reply_id, mouth.text)
+            mouth.close()
         self._tell(ReplyEnded(reply.reply_id, self._clock.now()))
 
     async def _voice(self, mouth: Mouth) -> None:

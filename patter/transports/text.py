@@ -5,13 +5,11 @@ It owns the text line; it refuses to know where the text is typed or drawn (read
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable
-
-import anyio
 
 from patter.audio.format import AudioChunk
 from patter.clock import Clock
+from patter.mailbox import Mailbox
 from patter.ports import Abilities, Ear
 from patter.signals import HungUp, PlayoutEnded, PlayoutStarted, TransportSignal, Typed
 
@@ -23,7 +21,7 @@ class TextTransport:
         self._clock = clock
         self._shown = shown
         self._started: set[int] = set()
-        self._send, self._receive = anyio.create_memory_object_stream[TransportSignal](math.inf)
+        self._said: Mailbox[TransportSignal] = Mailbox()
         self.transferred_to = ""
 
     @property
@@ -33,18 +31,18 @@ class TextTransport:
 
     def type(self, text: str) -> None:
         """The caller's line."""
-        self._send.send_nowait(Typed(text))
+        self._said.put(Typed(text))
 
     def leave(self) -> None:
         """The caller hangs up."""
-        self._send.send_nowait(HungUp())
+        self._said.put(HungUp())
 
     def listen(self, ear: Ear) -> None:
         """There is no sound to listen to."""
 
     async def signals(self) -> AsyncIterator[TransportSignal]:
         """What the caller's side says."""
-        async for signal in self._receive:
+        async for signal in self._said:
             yield signal
 
     def play(self, chunk: AudioChunk, reply_id: int, at_ms: float) -> float:
@@ -55,13 +53,13 @@ class TextTransport:
         """Shown is heard."""
         if reply_id not in self._started:
             self._started.add(reply_id)
-            self._send.send_nowait(PlayoutStarted(reply_id, self._clock.now()))
+            self._said.put(PlayoutStarted(reply_id, self._clock.now()))
         if self._shown is not None:
             self._shown(text, reply_id)
 
     def finish(self, reply_id: int) -> None:
         """All of the reply stands there."""
-        self._send.send_nowait(PlayoutEnded(reply_id, self._clock.now()))
+        self._said.put(PlayoutEnded(reply_id, self._clock.now()))
 
     def clear(self) -> float:
         """Nothing waits to be heard."""
@@ -83,5 +81,4 @@ class TextTransport:
 
     async def aclose(self) -> None:
         """Close the line."""
-        self._send.close()
-        self._receive.close()
+        self._said.close()
