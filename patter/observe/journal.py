@@ -1,0 +1,165 @@
+"""Every fact of every call on disk, one JSON line each, written as it happens and readable after any crash.
+
+It owns the files under HOME/calls and their order; it refuses to know what the facts mean. Replaying a journal into a reader
+gives that reader what it saw live.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from patter.events import CallEnded, CallStarted, Event, TurnMeasured, from_json, to_json
+
+log = logging.getLogger(__name__)
+
+CALLS = "calls"
+EVENTS = "events.jsonl"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def call_folder(home: str | Path, call_id: str) -> Path:
+    """HOME/calls/<call_id>, whatever characters the id has: it can never leave the folder."""
+    safe = _UNSAFE.sub("_", call_id)[:120]
+    return Path(home) / CALLS / (f"_{safe}" if safe.strip(".") == "" or safe.startswith(".") else safe)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    call_id: str
+    text: str
+    durable: bool
+    last: bool
+
+
+class Journal:
+    """A bus sink that writes HOME/calls/<call_id>/events.jsonl. Serialising is done here, files in a thread of its own.
+
+    Each line is handed to the system at once, so a killed process loses nothing; closed turns and ends are also forced to
+    the disk. `close()` writes what is left and stops; it is safe to call twice."""
+
+    def __init__(self, home: str | Path) -> None:
+        self.home = Path(home)
+        self._lines: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+        self._files: dict[str, TextIO] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event. Events without a call are not journaled."""
+        if not event.call_id or self._closed:
+            return
+        last = isinstance(event, CallEnded)
+        durable = last or (isinstance(event, TurnMeasured) and event.closed)
+        self._lines.put(_Line(event.call_id, dump(event), durable, last))
+
+    def path(self, call_id: str) -> Path:
+        """Where this call's events are."""
+        return call_folder(self.home, call_id) / EVENTS
+
+    def close(self) -> None:
+        """Write everything that was taken, then stop. Waits for the disk."""
+        if not self._closed:
+            self._closed = True
+            self._lines.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._append(line)
+            except OSError:
+                log.exception("the journal could not be written", extra={"call_id": line.call_id})
+        for file in self._files.values():
+            file.close()
+
+    def _append(self, line: _Line) -> None:
+        file = self._files.get(line.call_id)
+        if file is None:
+            path = self.path(line.call_id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # a line is out at its end; half a character pair becomes the escape that JSON has for it
+            file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+            self._files[line.call_id] = file
+        file.write(line.text + "\n")
+        if line.durable:
+            file.flush()
+            os.fsync(file.fileno())
+        if line.last:  # what follows the end (its last measurements) opens the file once more
+            self._files.pop(line.call_id).close()
+
+
+def dump(event: Event) -> str:
+    """The event as one line of JSON, without the line end."""
+    return json.dumps(to_json(event), ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def read(path: str | Path) -> list[Event]:
+    """The events of a journal file, in order. A torn or unknown line is left out; OSError if there is no file."""
+    return [event for line in Path(path).read_bytes().split(b"\n") if (event := _event(line)) is not None]
+
+
+def replay(events: Iterable[Event], *readers: Callable[[Event], None]) -> None:
+    """Give the events to the readers (the same sinks that a bus feeds), each event to all of them in order."""
+    for event in events:
+        for reader in readers:
+            reader(event)
+
+
+def close_unfinished(home: str | Path, now: float) -> list[str]:
+    """End every journaled call that has no end, with the reason "engine_died"; returns their ids.
+
+    For the start of an engine, before it takes calls. `now` in seconds since the epoch. A call's end is dated to its last
+    event: that is as long as it is known to have lived."""
+    closed = []
+    for path in sorted((Path(home) / CALLS).glob(f"*/{EVENTS}")):
+        try:
+            events = read(path)
+            if not events or any(isinstance(event, CallEnded) for event in events):
+                continue
+            start = next((event.at for event in events if isinstance(event, CallStarted)), events[0].at)
+            last = max(event.at for event in events)
+            ended = CallEnded(
+                call_id=events[0].call_id,
+                seq=max(event.seq for event in events) + 1,
+                at=min(now, last) if last else now,
+                reason="engine_died",
+                detail="The engine was stopped from outside during this call.",
+                duration_s=round(max(0.0, last - start), 3),
+            )
+            _repair_end(path, dump(ended))
+            closed.append(ended.call_id)
+        except OSError:
+            log.exception("an unfinished call could not be closed", extra={"path": str(path)})
+    return closed
+
+
+def _repair_end(path: Path, line: str) -> None:
+    """Append a line; if the one before it was torn, it stays a line of its own, which readers leave out."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        torn = False
+        if size:
+            file.seek(size - 1)
+            torn = file.read(1) != b"\n"
+        file.seek(0, os.SEEK_END)
+        file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        data = json.loads(line)
+        return from_json(data) if isinstance(data, dict) else None
+    except (ValueError, TypeError, RecursionError):
+        return None
