@@ -91,7 +91,8 @@ class TurnTaking:
     interrupt_after_ms: int = 1000
     resume_after_ms: int = 2000
     acknowledgements: tuple[str, ...] = (
-        "uh-huh", "uh huh", "mm-hmm", "mhm", "mm", "hm", "hmm", "okay", "ok", "yeah", "yep", "right", "sure", "i see", "got it", "alright",
+        "uh-huh", "mm-hmm", "mhm", "mm", "hm", "hmm", "okay", "ok", "yeah", "yep", "right", "sure", "i see", "got it",
+        "alright", "all right",
     )  # fmt: skip
 
 
