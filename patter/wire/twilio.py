@@ -219,7 +219,8 @@ class CarrierWriter:
     """Writes the carrier's messages of one stream, with their running numbers."""
 
     def __init__(self, stream_sid: str, account_sid: str, call_sid: str, audio: AudioFormat = MULAW_8K) -> None:
-        self._ids = {"streamSid": stream_sid, "accountSid": account_sid, "callSid": call_sid}
+        self.stream_sid = stream_sid
+        self._ids = {"accountSid": account_sid, "callSid": call_sid}
         self._format = audio
         self._sid = json.dumps(stream_sid)
         self._sequence = 0
@@ -233,9 +234,8 @@ class CarrierWriter:
         """The stream begins; `parameters` are the TwiML's."""
         encoding = "audio/x-mulaw" if self._format.encoding == "mulaw" else "audio/l16"
         start = {
-            "accountSid": self._ids["accountSid"],
-            "streamSid": self._ids["streamSid"],
-            "callSid": self._ids["callSid"],
+            **self._ids,
+            "streamSid": self.stream_sid,
             "tracks": ["inbound"],
             "mediaFormat": {"encoding": encoding, "sampleRate": self._format.rate, "channels": 1},
             "customParameters": dict(parameters or {}),
@@ -262,15 +262,15 @@ class CarrierWriter:
 
     def stop(self) -> str:
         """The call is over."""
-        return self._write("stop", {"accountSid": self._ids["accountSid"], "callSid": self._ids["callSid"]})
+        return self._write("stop", self._ids)
 
-    def _write(self, event: str, part: dict[str, Any]) -> str:
+    def _write(self, event: str, part: Mapping[str, Any]) -> str:
         self._sequence += 1
         message = {
             "event": event,
             "sequenceNumber": str(self._sequence),
             event: part,
-            "streamSid": self._ids["streamSid"],
+            "streamSid": self.stream_sid,
         }
         return json.dumps(message, separators=(",", ":"))
 
