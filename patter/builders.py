@@ -79,11 +79,6 @@ def fill_variables(text: str, variables: Mapping[str, Any] | None) -> str:
     return _PLACEHOLDER.sub(value_of, text)
 
 
-def placeholders(text: str) -> list[str]:
-    """The names that stand in braces in `text`, in order, each once."""
-    return list(dict.fromkeys(_PLACEHOLDER.findall(text)))
-
-
 def filled(agent: Agent) -> Agent:
     """The agent with its variables put into `system_prompt` and `first_message`."""
     if not agent.variables:
@@ -214,54 +209,41 @@ def _check_guardrail(item: object) -> None:
 # --------------------------------------------------------------------------- agents
 
 
-def build_agent(
-    keys: Keys,
-    *,
-    system_prompt: str,
-    tools: list[dict[str, Any]] | None = None,
-    provider: str = "openai_realtime",
-    stt: STTConfig | None = None,
-    tts: TTSConfig | None = None,
-    variables: dict[str, Any] | None = None,
-    guardrails: list[Any] | None = None,
-    llm: LLMConfig | None = None,
-    script: Sequence[ScriptRule] = (),
-    turn_taking: TurnTaking | None = None,
-    **plain: str,
-) -> Agent:
-    """An `Agent` of these arguments, checked. Raises ValueError for what cannot work, TypeError for what is no such thing."""
-    for what, value, kind in (
-        ("tools", tools, list),
-        ("variables", variables, dict),
-        ("guardrails", guardrails, list),
-        ("stt", stt, STTConfig),
-        ("tts", tts, TTSConfig),
-        ("llm", llm, LLMConfig),
-        ("turn_taking", turn_taking, TurnTaking),
-    ):
-        if value is not None and not isinstance(value, kind):
+def check_agent(keys: Keys, agent: Agent) -> None:
+    """Raise ValueError for an agent that cannot work with these keys, TypeError for a field that is no such thing."""
+    for what, kind in _KINDS.items():
+        value = getattr(agent, what)
+        if not isinstance(value, kind) and (value is not None or what in _NEEDED):
             raise TypeError(f"{what} must be a {kind.__name__}, not {type(value).__name__}")
-    for name, text in {"system_prompt": system_prompt, **plain}.items():
-        if not isinstance(text, str):
-            raise TypeError(f"{name} must be text, not {type(text).__name__}")
-    _check_provider(keys, provider, stt, tts)
-    _check_tools(tools or [])
-    for item in guardrails or []:
+    _check_provider(keys, agent.provider, agent.stt, agent.tts)
+    _check_tools(agent.tools or [])
+    for item in agent.guardrails or []:
         _check_guardrail(item)
-    _check_script(script, tools or [])
-    return Agent(
-        system_prompt,
-        tools=tools,
-        provider=provider,
-        stt=stt,
-        tts=tts,
-        variables=variables,
-        guardrails=guardrails,
-        llm=llm,
-        script=tuple(script),
-        turn_taking=turn_taking or TurnTaking(),
-        **plain,
-    )
+    _check_script(agent.script, agent.tools or [])
+    turn_taking = agent.turn_taking
+    if not 0 <= turn_taking.min_silence_ms <= turn_taking.max_silence_ms:
+        raise ValueError("turn_taking: min_silence_ms must not be longer than max_silence_ms")
+
+
+_NEEDED = {
+    "system_prompt": str,
+    "voice": str,
+    "model": str,
+    "language": str,
+    "first_message": str,
+    "provider": str,
+    "script": tuple,
+    "turn_taking": TurnTaking,
+    "name": str,
+}
+_KINDS: dict[str, type] = _NEEDED | {
+    "tools": list,
+    "stt": STTConfig,
+    "tts": TTSConfig,
+    "variables": dict,
+    "guardrails": list,
+    "llm": LLMConfig,
+}
 
 
 def _check_provider(keys: Keys, provider: str, stt: STTConfig | None, tts: TTSConfig | None) -> None:

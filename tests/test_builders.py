@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from patter import builders
-from patter.builders import Keys, build_agent, choose_carrier, fill_variables, is_e164, tool
+from patter.builders import Keys, check_agent, choose_carrier, fill_variables, is_e164, tool
 from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
 
 EMBEDDED: dict[str, Any] = {
@@ -140,12 +140,7 @@ def test_a_guardrail_that_cannot_work_is_refused(arguments: dict[str, Any], erro
 
 
 def test_an_embedded_agent_needs_no_key() -> None:
-    agent = build_agent(Keys(), **EMBEDDED, first_message="Hello!", script=[ScriptRule((), "Sorry?")])
-
-    assert isinstance(agent, Agent)
-    assert agent.stt == STTConfig("embedded", "")
-    assert agent.script == (ScriptRule((), "Sorry?"),)
-    assert agent.turn_taking == TurnTaking()
+    check_agent(Keys(), Agent(**EMBEDDED, first_message="Hello!", script=(ScriptRule((), "Sorry?"),)))
 
 
 @pytest.mark.parametrize(
@@ -163,12 +158,13 @@ def test_an_embedded_agent_needs_no_key() -> None:
         (Keys(), {"tools": [{"name": "x"}]}, "handler or a webhook_url"),
         (Keys(), {"tools": [tool("x", handler=find_slots)] * 2}, "two tools are called 'x'"),
         (Keys(), {"guardrails": [{"blocked_terms": ["x"]}]}, "no name"),
-        (Keys(), {"script": [ScriptRule(tool="find_slots")]}, "does not have"),
+        (Keys(), {"turn_taking": TurnTaking(min_silence_ms=900, max_silence_ms=800)}, "min_silence_ms"),
+        (Keys(), {"script": (ScriptRule(tool="find_slots"),)}, "does not have"),
     ],
 )
 def test_what_cannot_work_is_a_value_error(keys: Keys, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        build_agent(keys, **(EMBEDDED | changes))
+        check_agent(keys, Agent(**(EMBEDDED | changes)))
 
 
 @pytest.mark.parametrize(
@@ -184,14 +180,15 @@ def test_what_cannot_work_is_a_value_error(keys: Keys, changes: dict[str, Any], 
         {"tts": "embedded"},
         {"llm": "llama"},
         {"turn_taking": 400},
-        {"script": ["hello"]},
+        {"script": ("hello",)},
+        {"script": None},
         {"system_prompt": None},
         {"first_message": 3},
     ],
 )
 def test_the_wrong_kind_of_thing_is_a_type_error(changes: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
-        build_agent(Keys(), **(EMBEDDED | changes))
+        check_agent(Keys(), Agent(**(EMBEDDED | changes)))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +203,7 @@ def test_the_wrong_kind_of_thing_is_a_type_error(changes: dict[str, Any]) -> Non
     ],
 )
 def test_what_can_work_is_accepted(keys: Keys, changes: dict[str, Any]) -> None:
-    assert build_agent(keys, **(EMBEDDED | changes)).system_prompt == "Be kind."
+    check_agent(keys, Agent(**(EMBEDDED | changes)))
 
 
 def test_keys_are_never_shown() -> None:

@@ -1,0 +1,185 @@
+"""A user's callbacks: called with dicts in the order of the facts, each call's beside the others.
+
+It owns payloads, order and what happens to a callback that fails or is slow; it refuses to touch a call, except for the
+agent's fields that `on_call_start` returns.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from patter.builders import Keys, check_agent
+from patter.bus import Bus
+from patter.events import AgentSaid, CallEnded, CallerSaid, CallStarted, Event, TurnMeasured
+from patter.mailbox import Mailbox
+from patter.models import Agent, Callback
+from patter.observe.cost import Prices
+from patter.observe.metrics import CallFold
+from patter.ports import CallInfo
+
+log = logging.getLogger(__name__)
+
+START_LIMIT_S = 5.0  # `on_call_start` holds up the greeting: after this long the call begins with the agent as it is
+DRAIN_S = 10.0  # how long callbacks of calls that are over may still take when everything closes
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What a user wants to be told, functions of one dict, async or plain (plain ones run in a thread)."""
+
+    on_call_start: Callback | None = None
+    on_call_end: Callback | None = None
+    on_transcript: Callback | None = None
+    on_metrics: Callback | None = None
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and not callable(value):
+                raise TypeError(f"{item.name} must be a function of one dict, not {type(value).__name__}")
+
+
+class CallbackRunner:
+    """Calls them: a sink of the bus, and a `welcome` for sessions. Use it as an async context manager."""
+
+    def __init__(self, bus: Bus, callbacks: Callbacks, *, prices: Prices, keys: Keys) -> None:
+        self._bus = bus
+        self._callbacks = callbacks
+        self._prices = prices
+        self._keys = keys
+        self._calls: dict[str, Mailbox[Event]] = {}
+        self._tasks: TaskGroup | None = None
+        self._leave_bus: Callable[[], None] | None = None
+
+    async def __aenter__(self) -> CallbackRunner:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._leave_bus = self._bus.add_sink(self._take)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        assert self._leave_bus is not None
+        self._leave_bus()
+        for events in self._calls.values():
+            events.close()
+        self._tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_S
+        await self._tasks.__aexit__(kind, error, trace)
+
+    async def welcome(self, call: CallInfo, agent: Agent) -> Agent:
+        """Ask `on_call_start`; returns the agent with the fields that it gave, or unchanged if they cannot be used."""
+        callback = self._callbacks.on_call_start
+        if callback is None:
+            return agent
+        payload = {
+            "call_id": call.call_id,
+            "caller": call.caller,
+            "callee": call.callee,
+            "direction": call.direction,
+            "custom_params": dict(call.custom_params),
+        }
+        try:
+            with anyio.fail_after(START_LIMIT_S):
+                changes = await _invoke(callback, payload)
+        except TimeoutError:
+            log.warning("on_call_start took longer than %s s: the call begins without its answer", START_LIMIT_S)
+            return agent
+        except Exception:
+            log.exception("on_call_start failed")
+            return agent
+        return self._changed(agent, changes) if changes else agent
+
+    def _changed(self, agent: Agent, changes: object) -> Agent:
+        try:
+            if not isinstance(changes, dict):
+                raise TypeError(
+                    f"on_call_start must return a dict of agent fields or None, not {type(changes).__name__}"
+                )
+            if unknown := changes.keys() - {item.name for item in fields(Agent)}:
+                raise ValueError(f"on_call_start returned what is no field of an agent: {', '.join(sorted(unknown))}")
+            changed = replace(agent, **changes)
+            check_agent(self._keys, changed)
+        except (TypeError, ValueError):
+            log.exception("the answer of on_call_start cannot be used: the call begins with the agent as it is")
+            return agent
+        return changed
+
+    # ------------------------------------------------------------------ facts, call by call
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, CallStarted) and self._tasks is not None:
+            events = self._calls[event.call_id] = Mailbox[Event]()
+            self._tasks.start_soon(self._follow, event, events)
+        mailbox = self._calls.get(event.call_id)
+        if mailbox is None:
+            return
+        mailbox.put(event)
+        if isinstance(event, CallEnded):
+            mailbox.close()
+            del self._calls[event.call_id]
+
+    async def _follow(self, start: CallStarted, events: Mailbox[Event]) -> None:
+        fold = CallFold(start.call_id, self._prices)
+        history: list[dict[str, Any]] = []
+        async for event in events:
+            measured = fold.feed(event)
+            match event:
+                case CallerSaid(text=text):
+                    await self._said("user", text, event, history)
+                case AgentSaid(text=text) if text:
+                    await self._said("assistant", text, event, history)
+            for turn in measured:
+                await self._measured(turn, fold)
+            if isinstance(event, CallEnded):
+                await self._ended(start, event, fold, history)
+
+    async def _said(self, role: str, text: str, event: Event, history: list[dict[str, Any]]) -> None:
+        history.append({"role": role, "text": text, "timestamp": event.at})
+        payload = {"role": role, "text": text, "call_id": event.call_id, "history": [dict(entry) for entry in history]}
+        await _tell("on_transcript", self._callbacks.on_transcript, payload)
+
+    async def _measured(self, turn: TurnMeasured, fold: CallFold) -> None:
+        metrics = fold.turn_metrics(turn.turn) if turn.closed else None
+        if metrics is not None:
+            payload = {"call_id": turn.call_id, "turn": metrics, "cost_so_far": turn.cost_so_far}
+            await _tell("on_metrics", self._callbacks.on_metrics, payload)
+
+    async def _ended(self, start: CallStarted, end: CallEnded, fold: CallFold, history: list[dict[str, Any]]) -> None:
+        payload = {
+            "call_id": end.call_id,
+            "caller": start.caller,
+            "callee": start.callee,
+            "direction": start.direction,
+            "transcript": history,
+            "metrics": fold.metrics(),
+            "reason": end.reason,
+        }
+        await _tell("on_call_end", self._callbacks.on_call_end, payload)
+
+
+async def _tell(name: str, callback: Callback | None, payload: dict[str, Any]) -> None:
+    if callback is None:
+        return
+    try:
+        await _invoke(callback, payload)
+    except Exception:
+        log.exception("a callback failed", extra={"callback": name})
+
+
+async def _invoke(callback: Callback, payload: dict[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
+        return await callback(payload)
+    result = await anyio.to_thread.run_sync(partial(callback, payload), abandon_on_cancel=True)
+    return await result if inspect.isawaitable(result) else result
