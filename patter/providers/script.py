@@ -70,16 +70,17 @@ class ScriptResponder:
 def _with_rule(ask: Ask, plan: _Plan, results: dict[str, str]) -> list[ResponderPiece]:
     """What a matching rule does next."""
     rule = plan.rule
-    line = fill_variables(rule.say, {**(ask.agent.variables or {}), **plan.arguments})
+    known = {**(ask.agent.variables or {}), **plan.arguments}
     hang_up: list[ResponderPiece] = [_request(HANG_UP, {"reason": "the script's goodbye"})] if rule.hang_up else []
     if results:
-        output = results.get(rule.tool)
-        if output is None:
-            return []  # the goodbye's own result: everything has been said
-        failed = _failure(output)
-        return [TextDelta(TOOL_FAILED)] if failed else [*_line(_with_result(line, output)), *hang_up]
+        if any(_failure(output) for output in results.values()):
+            return [TextDelta(TOOL_FAILED)]
+        if rule.tool not in results or not results.keys().isdisjoint((TRANSFER, HANG_UP)):
+            return []  # the call is being handed on or ended: everything has been said
+        return [*_line(fill_variables(_with_result(rule.say, results[rule.tool]), known)), *hang_up]
     if plan.question:
         return [TextDelta(plan.question)]
+    line = fill_variables(rule.say, known)
     if rule.tool in (TRANSFER, HANG_UP):  # said before it happens: afterwards nobody would hear it
         return [*_line(line), _request(rule.tool, plan.arguments)]
     if rule.tool:
@@ -89,8 +90,9 @@ def _with_rule(ask: Ask, plan: _Plan, results: dict[str, str]) -> list[Responder
 
 def _without_rule(ask: Ask, messages: Sequence[Message], text: str, results: dict[str, str]) -> list[ResponderPiece]:
     """The built-in answers, the script's own line for everything else, or the truth about what this is."""
+    fallback = next((rule for rule in ask.agent.script if not rule.when), None)
     if results:
-        return []
+        return _with_rule(ask, _Plan(fallback, dict(fallback.arguments)), results) if fallback else []
     words = _words(text)
     short = len(words) <= _SMALL_TALK
     if short and _longest(_GOODBYES, words):
@@ -102,7 +104,6 @@ def _without_rule(ask: Ask, messages: Sequence[Message], text: str, results: dic
         return [TextDelta("You're welcome. Is there anything else?")]
     if short and _longest(_GREETINGS, words):
         return [TextDelta("Hello! How can I help you?")]
-    fallback = next((rule for rule in ask.agent.script if not rule.when), None)
     if fallback is not None:
         return _with_rule(ask, _Plan(fallback, dict(fallback.arguments)), {})
     if ask.agent.script:
@@ -269,7 +270,7 @@ def _failure(output: str) -> bool:
 
 
 def _with_result(line: str, output: str) -> str:
-    """The line with `{result}` and the result's own fields (`{slots}`) filled in; arguments and variables already are."""
+    """The line with `{result}` and the result's own fields (`{slots}`) filled in."""
     data = _parsed(output)
     if isinstance(data, dict):
         line = fill_variables(line, {key: _spoken(value) for key, value in data.items() if key != "result"})

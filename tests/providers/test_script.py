@@ -157,11 +157,24 @@ async def test_a_tool_and_then_hanging_up() -> None:
     pieces = await talk.result("Done.")
     assert pieces[0] == TextDelta("Done. Bye.")
     assert called(pieces)[0][0] == "end_call"
+    assert await talk.result("{}") == []
 
 
 async def test_the_rule_without_phrases_takes_everything_else() -> None:
     talk = Talk(*RULES, ScriptRule(say="Let me take a message."))
     assert await talk.hear("what about the weather in Rome these days") == "Let me take a message."
+
+
+async def test_that_rule_may_call_a_tool_too() -> None:
+    talk = Talk(ScriptRule(say="Noted: {result}.", tool="find_slots", arguments={"day": "Monday"}))
+    assert called(await talk.say("something about the weather in Rome")) == [("find_slots", {"day": "Monday"})]
+    assert await talk.result("ok") == [TextDelta("Noted: ok.")]
+
+
+async def test_a_transfer_that_failed_is_said() -> None:
+    talk = Talk(*RULES)
+    await talk.say("a real person please")
+    assert "did not work" in str(await talk.result('{"error": "no such number"}'))
 
 
 async def test_without_such_a_rule_the_script_says_what_it_knows() -> None:
