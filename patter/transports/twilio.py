@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import logging
 from asyncio import TimerHandle
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
-
-import anyio
 
 from patter.audio.format import AudioChunk
 from patter.clock import Clock
 from patter.exceptions import PatterError, WireError
+from patter.mailbox import Mailbox
 from patter.ports import Abilities, Ear
 from patter.signals import DigitPressed, HungUp, TransportSignal
 from patter.turns.playhead import OVERDUE_MS, Playhead
@@ -61,8 +59,7 @@ class TwilioTransport:
         self._until_mark = FIRST_MARK_MS
         self._current = 0
         self._watch: TimerHandle | None = None
-        self._said: deque[TransportSignal] = deque()
-        self._news = anyio.Event()
+        self._said: Mailbox[TransportSignal] = Mailbox()
         self._over = False
         self._open = True
         self.malformed = 0
@@ -119,24 +116,17 @@ class TwilioTransport:
 
     # ----------------------------------------------------------------- what the caller's side says
 
-    async def signals(self) -> AsyncIterator[TransportSignal]:
+    def signals(self) -> AsyncIterator[TransportSignal]:
         """What the caller's side says, until it hangs up (the last one is `HungUp`). For one reader."""
-        while True:
-            while self._said:
-                signal = self._said.popleft()
-                yield signal
-                if isinstance(signal, HungUp):
-                    return
-            self._news = anyio.Event()
-            await self._news.wait()
+        return aiter(self._said)
 
     def _say(self, *signals: TransportSignal) -> None:
-        if signals and not self._over:
-            self._said.extend(signals)
-            self._news.set()
+        for signal in signals:
+            self._said.put(signal)
 
     def _end(self, how: HungUp) -> None:
-        self._say(how)
+        self._said.put(how)  # dropped, if the caller's side has ended before
+        self._said.close()
         self._over = True
         self._unwatch()
 
