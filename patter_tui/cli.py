@@ -1,0 +1,134 @@
+"""The command `patter-tui`: reads the arguments and hands over. It loads nothing of the interface before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from patter_tui import paths as places
+from patter_tui import term
+
+USAGE = """\
+patter-tui [AGENT.toml]         open the workbench (with the demo agent if there is no other)
+patter-tui test AGENT [--json]  talk to an agent in a plain terminal or through a pipe
+patter-tui stop                 stop the background engine
+patter-tui paths                say where everything is kept"""
+
+COMMANDS = ("test", "stop", "paths")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the workbench itself."""
+    made = argparse.ArgumentParser(
+        prog="patter-tui", usage=USAGE, add_help=True, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Give an AI agent a phone number: edit it, rehearse it aloud or typed, watch its calls.",
+    )  # fmt: skip
+    made.add_argument("agent", nargs="?", help="an agent file, or one of: test, stop, paths")
+    made.add_argument("--home", default="", metavar="DIR", help="keep agents, calls and logs here (also: PATTER_HOME)")
+    made.add_argument("--theme", default="", metavar="NAME", help="colours: patter-dark, patter-light, ansi-dark, …")
+    made.add_argument("--ascii", action="store_true", help="draw with plain ASCII signs")
+    made.add_argument(
+        "--no-mouse", action="store_true", help="leave the mouse to the terminal (its own selection works then)"
+    )
+    made.add_argument("--stt-model", default="", metavar="DIR", help="folder of a Whisper model to listen with")
+    made.add_argument("--version", action="version", version=f"patter-tui {_version()}")
+    return made
+
+
+def _version() -> str:
+    try:
+        return version("patter")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit code: 0 done, 1 failed, 2 wrong use."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["test"]:
+        return _test(given[1:])
+    options, rest = parser().parse_known_args(given)
+    if rest:
+        return _complain(f"patter-tui does not know {rest[0]}. `patter-tui --help` lists what it knows.")
+    found = places.find(options.home)
+    if options.agent == "paths":
+        for name, path in found.rows():
+            print(f"{name:14} {path}")
+        return 0
+    if options.agent == "stop":
+        return _stop(found)
+    return _open(options, found)
+
+
+def _complain(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return 2
+
+
+def _test(rest: list[str]) -> int:
+    """The text test is the engine's own program; its input and output are ours."""
+    environment = dict(os.environ)
+    if "--home" in rest[:-1]:
+        place = rest.index("--home")
+        environment["PATTER_HOME"] = rest[place + 1]
+        del rest[place : place + 2]
+    try:
+        return subprocess.run([sys.executable, "-m", "patter.console", *rest], check=False, env=environment).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return 130
+
+
+def _stop(found: places.Paths) -> int:
+    engines = importlib.import_module("patter_tui.engine")
+    try:
+        running = engines.find(found)
+    except engines.EngineUnavailable:
+        running = engines.find_any_version(found)
+    if running is None:
+        print("No engine is running.")
+        return 0
+    if engines.stop(running):
+        print(f"The engine (process {running.pid}) has stopped.")
+        return 0
+    print(f"The engine (process {running.pid}) could not be stopped.", file=sys.stderr)
+    return 1
+
+
+def _open(options: argparse.Namespace, found: places.Paths) -> int:
+    problem = term.problem()
+    if problem:
+        return _complain(problem)
+    agent = Path(options.agent).expanduser().absolute() if options.agent else None
+    if agent is not None and not agent.is_file():
+        near = f" Commands are: {', '.join(COMMANDS)}." if agent.suffix != ".toml" else ""
+        return _complain(f"There is no agent file {options.agent}.{near}")
+    try:
+        places.prepare(found)
+    except OSError as error:
+        return _complain(f"{error.filename} cannot be made: {error.strerror}. Use --home to keep things elsewhere.")
+    theme = term.theme(options.theme)
+    os.environ["TEXTUAL_ANIMATIONS"] = os.environ.get("TEXTUAL_ANIMATIONS", "none")
+    if os.environ.get("NO_COLOR"):
+        os.environ["TEXTUAL_THEME"] = theme  # read while the interface is being built; later is too late
+    term.splash()
+    try:
+        # by name: half a second of imports that --help, test and stop must not pay for
+        desk = importlib.import_module("patter_tui.desk")
+        app = importlib.import_module("patter_tui.app")
+    except BaseException:
+        term.leave()
+        raise
+    with term.quiet_errors(found.screen_log):
+        left = app.run(
+            found, desk.Options(agent=agent, stt_model=options.stt_model), theme=theme, ascii_only=options.ascii,
+            mouse=not options.no_mouse,
+        )  # fmt: skip
+    if left is not None:
+        importlib.import_module("patter_tui.engine").stop(left)
+    return 0

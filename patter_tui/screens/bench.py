@@ -1,0 +1,308 @@
+"""The workbench's one screen: panes for the agent, the call and the list of calls, shown by mode and size.
+
+It owns which pane shows what; it reads the desk's state and starts nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Input
+
+from patter_tui.actions import Action, Mode
+from patter_tui.call import Call, Entry
+from patter_tui.desk import ALL_PARTS, Desk
+from patter_tui.figures import clock
+from patter_tui.term import MIN_COLUMNS, MIN_ROWS
+from patter_tui.views import bars, calls, cost, phone, start, transcript, turns
+from patter_tui.views.glyphs import Glyphs
+from patter_tui.views.rows import Row, clean, fit
+from patter_tui.widgets.clickable import ClickableLine
+from patter_tui.widgets.editor import Editor
+from patter_tui.widgets.line_view import LineView
+from patter_tui.widgets.pick_list import PickList
+
+TYPE_HERE = "type to the agent, /say TEXT to make it speak"
+TYPE_LATER = "d dial   s simulated caller   t typed call"
+
+
+class Bench(Screen[None]):
+    """All panes. `mode` and `pane` choose what is seen; `turn` is the selected turn, -1 the newest."""
+
+    AUTO_FOCUS = ""
+    ESCAPE_TO_MINIMIZE = False
+
+    def __init__(self, desk: Desk, glyphs: Glyphs) -> None:
+        super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (80, "-narrow"), (110, "-normal"), (150, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall"), (40, "-high")]
+        self.desk = desk
+        self.glyphs = glyphs
+        self.mode: Mode = "rehearse"
+        self.pane = "talk"
+        self.turn = -1
+        self.picked_call = ""
+        self._drawn: dict[int, tuple[Entry, int, int, list[Row]]] = {}
+        self._drawn_call: Call | None = None
+        self._ticks = 0
+        self.set_classes("-mode-rehearse -pane-talk")
+
+    def compose(self) -> ComposeResult:
+        """Every pane once; the stylesheet hides what a mode or a size has no room for."""
+        yield ClickableLine(id="top")
+        yield ClickableLine(id="tabs")
+        with Horizontal(id="body"):
+            with Vertical(id="left"):
+                yield Editor(self.desk.paths.drafts, self.glyphs, id="editor")
+                yield LineView(id="phone-panel", classes="pane")
+            with Vertical(id="middle"):
+                yield LineView(id="transcript", classes="pane", follow=True)
+                yield LineView(id="trace", classes="pane")
+            with Vertical(id="right"):
+                yield LineView(id="waterfall", classes="pane")
+                with Vertical(id="turns-box", classes="pane"):
+                    yield ClickableLine(id="turns-head")
+                    yield PickList(id="turns")
+                    yield ClickableLine(id="turns-foot")
+                yield LineView(id="cost", classes="pane")
+            with Vertical(id="calls-box", classes="pane"):
+                yield ClickableLine(id="calls-head")
+                yield PickList(id="calls")
+            yield LineView(id="keys-panel", classes="pane")
+        yield ClickableLine(id="summary")
+        yield ClickableLine(id="phone")
+        with Horizontal(id="say-box"):
+            yield ClickableLine(id="say-prompt")
+            yield Input(placeholder=TYPE_LATER, id="say", compact=True)
+        yield ClickableLine(id="keys")
+        yield LineView(id="small")
+
+    def on_mount(self) -> None:
+        """Titles that never change, and the first drawing."""
+        for name, title in (
+            ("transcript", "Call"), ("trace", "Events"), ("waterfall", "Turn"), ("turns-box", "Turns"), ("cost", "Cost"),
+            ("calls-box", "Calls"), ("keys-panel", "Keys"), ("phone-panel", "Softphone"),
+        ):  # fmt: skip
+            self.query_one(f"#{name}").border_title = title
+        self.query_one("#say", Input).cursor_blink = False
+        self.query_one("#keys-panel").display = False
+        self.call_after_refresh(self.redraw)
+
+    # ------------------------------------------------------------------ what is seen
+
+    def choose_mode(self, mode: Mode) -> None:
+        """Show another mode and give the keys to its main pane."""
+        self.mode = mode
+        for name in ("agent", "rehearse", "calls"):
+            self.set_class(name == mode, f"-mode-{name}")
+        self.call_after_refresh(self.focus_main)
+        self.call_after_refresh(self.redraw)
+
+    def choose_pane(self, pane: str) -> None:
+        """Show another pane on a narrow screen."""
+        self.pane = pane
+        for name in ("talk", "turns", "cost"):
+            self.set_class(name == pane, f"-pane-{name}")
+        self.call_after_refresh(self.focus_main)
+        self.call_after_refresh(self.redraw)
+
+    def focus_main(self) -> None:
+        """Give the keys to the pane that a mode is about."""
+        if self.mode == "agent":
+            area = self.query_one(Editor).area
+            if area is not None:
+                area.focus()
+        elif self.mode == "calls":
+            self.query_one("#calls").focus()
+        else:
+            self.query_one("#turns" if self.pane == "turns" and self.is_narrow else "#transcript").focus()
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether panes are shown one at a time."""
+        return self.size.width < 110
+
+    @property
+    def typing(self) -> bool:
+        """Whether letters go into a text."""
+        return self.focused is not None and (self.focused.id in ("say", "text"))
+
+    def on_resize(self) -> None:
+        """Wrap everything to the new size; say so if there is no room at all."""
+        small = self.size.width < MIN_COLUMNS or self.size.height < MIN_ROWS
+        self.set_class(small, "-too-small")
+        self.call_after_refresh(self.redraw)
+
+    # ------------------------------------------------------------------ drawing
+
+    def redraw(self) -> None:
+        """Draw every visible pane."""
+        self.desk.dirty |= ALL_PARTS
+        self.flush()
+
+    def flush(self) -> None:
+        """Draw what changed since the last time; called ten times a second."""
+        self._ticks += 1
+        dirty = self.desk.dirty
+        self.desk.dirty = set()
+        if self._ticks % 10 == 0:
+            dirty |= {"top", "clock"}
+        if not dirty:
+            return
+        with self.app.batch_update():
+            if self.has_class("-too-small"):
+                self._draw_small()
+                return
+            for names, depends, draw in self._panes():
+                if dirty & depends and any(self.query_one(f"#{name}").region for name in names):
+                    draw()
+
+    def _panes(self) -> tuple[tuple[tuple[str, ...], set[str], Callable[[], None]], ...]:
+        """Of each drawing: its widgets, what it depends on, and how it is made."""
+        words = {"transcript", "status", "agents", "rungs"}
+        return (
+            (("top",), {"top", "agents", "calls"}, self._draw_top),
+            (("tabs",), {"transcript", "status"}, self._draw_tabs),
+            (("transcript",), words | {"phone"} if self.desk.state.call is None else words, self._draw_transcript),
+            (("trace",), {"trace", "status"}, self._draw_trace),
+            (("waterfall", "turns"), {"turns", "transcript"}, self._draw_turns),
+            (("cost",), {"turns", "clock"}, self._draw_cost),
+            (("calls",), {"calls", "clock"}, self._draw_calls),
+            (("phone", "phone-panel"), {"phone", "status", "clock"}, self._draw_phone),
+            (("summary",), {"turns"}, self._draw_summary),
+            (("say",), {"status"}, self._draw_say),
+            (("keys",), {"status", "top", "agents"}, self._draw_keys),
+        )
+
+    def _draw_small(self) -> None:
+        text = f"patter needs {MIN_COLUMNS}×{MIN_ROWS}, this terminal has {self.size.width}×{self.size.height}"
+        self.query_one("#small", LineView).show(
+            [((fit(text, max(1, self.size.width - 1)), "warn"),), (("ctrl+q quits", "muted"),)]
+        )
+
+    def _draw_top(self) -> None:
+        view = self.query_one("#top", ClickableLine)
+        live = len(self.desk.state.live())
+        row, places = bars.top(
+            self.mode, view.text_width, self.desk.agent_name, self.desk.status, live, self.desk.now(), self.glyphs
+        )
+        view.lay(row, places)
+
+    def _draw_tabs(self) -> None:
+        view = self.query_one("#tabs", ClickableLine)
+        view.lay(*bars.tabs(self.pane, view.text_width, self.query_one("#transcript", LineView).at_end))
+
+    def _draw_keys(self) -> None:
+        view = self.query_one("#keys", ClickableLine)
+        view.lay(*bars.keys(self.mode, view.text_width, self.is_enabled))
+
+    def is_enabled(self, action: Action) -> bool:
+        """Whether an action can be done now (the app knows)."""
+        return bool(self.app.check_action("act", (action.id,)))
+
+    def _draw_transcript(self) -> None:
+        view = self.query_one("#transcript", LineView)
+        call, width = self.desk.state.call, view.text_width
+        if call is None:
+            view.border_title, view.border_subtitle = "Call", ""
+            self._drawn.clear()
+            view.show(start.rows(self._ready(), self.desk.phone, width, self.glyphs))
+            return
+        if call is not self._drawn_call:
+            self._drawn_call = call
+            self._drawn.clear()
+            view.show([])
+        rows: list[Row] = []
+        for entry in call.entries:
+            known = self._drawn.get(id(entry))
+            if known is None or known[0] is not entry or known[1] != entry.rev or known[2] != width:
+                known = (entry, entry.rev, width, transcript.entry_rows(entry, width, self.glyphs))
+                self._drawn[id(entry)] = known
+            rows += known[3]
+        view.border_title = self._call_title(call, width)
+        view.border_subtitle = f"{fit(call.call_id, 20)}" if view.at_end else "f follows the end"
+        view.show(rows)
+
+    def _call_title(self, call: Call, width: int) -> str:
+        parts = [call.agent, *dict.fromkeys(filter(None, (call.stt, call.llm, call.tts)))]
+        state = "in call" if not call.ended_at else f"ended {clock(call.ended_at)}"
+        return fit(clean(f"{f' {self.glyphs.dot} '.join(parts)} {self.glyphs.rule} {state}"), max(10, width - 26))
+
+    def _ready(self) -> start.Ready:
+        desk, row = self.desk, self.desk.agent
+        rejected = desk.state.rejected.get(desk.agent_name)
+        problem = "" if row.get("ok", True) else str(row.get("problem") or "the file cannot be used")
+        return start.Ready(
+            desk.agent_name, str(row.get("first_message") or ""),
+            problem or (rejected.problem if rejected else ""), int(row.get("line") or (rejected.line if rejected else 0) or 0),
+            desk.caller_line_count, desk.status, desk.detail, desk.state.rungs, row,
+        )  # fmt: skip
+
+    def _draw_trace(self) -> None:
+        view = self.query_one("#trace", LineView)
+        call = self.desk.state.call
+        view.show(transcript.trace_rows(call, view.text_width, max(1, view.size.height)) if call is not None else [])
+
+    def _draw_turns(self) -> None:
+        call = self.desk.state.call or Call("")
+        index = self.turn if 0 <= self.turn < len(call.turns) else len(call.turns) - 1
+        view = self.query_one("#turns", PickList)
+        head = self.query_one("#turns-head", ClickableLine)
+        rows, head_row, foot_row = turns.table(call, index, view.text_width, self.glyphs)
+        view.lay(rows, index)
+        head.lay(head_row, ())
+        self.query_one("#turns-foot", ClickableLine).lay(foot_row, ())
+        fall = self.query_one("#waterfall", LineView)
+        turn = call.turns[index] if call.turns else None
+        fall.border_title = "Turn" if turn is None else f"Turn {turns.label(turn)}"
+        fall.show(turns.waterfall(turn, fall.text_width, self.glyphs))
+
+    def _draw_cost(self) -> None:
+        view = self.query_one("#cost", LineView)
+        view.show(cost.rows(self.desk.state.call or Call(""), view.text_width, self.desk.now()))
+
+    def _draw_calls(self) -> None:
+        view = self.query_one("#calls", PickList)
+        head = self.query_one("#calls-head", ClickableLine)
+        listed = self.desk.state.ordered()
+        if not listed:
+            head.lay((), ())
+            view.lay([], 0)
+            view.show(calls.empty(view.text_width))
+            return
+        ids = [row.call_id for row in listed]
+        index = ids.index(self.picked_call) if self.picked_call in ids else 0
+        self.picked_call = ids[index]
+        head.lay(calls.head(view.text_width), ())
+        view.lay(calls.rows(self.desk.state, index, view.text_width, self.desk.now(), self.glyphs), index)
+
+    def _draw_phone(self) -> None:
+        desk, now = self.desk, self.desk.now()
+        line = self.query_one("#phone", ClickableLine)
+        line.lay(phone.line(desk.state.call, desk.phone, line.text_width, now, self.glyphs), ())
+        panel = self.query_one("#phone-panel", LineView)
+        panel.show(phone.panel(desk.state.call, desk.phone, panel.text_width, now, self.glyphs))
+
+    def _draw_summary(self) -> None:
+        call = self.desk.state.call or Call("")
+        view = self.query_one("#summary", ClickableLine)
+        turn = call.turns[-1] if call.turns else None
+        view.lay(turns.summary(turn, call, view.text_width, self.glyphs), ())
+
+    def _draw_say(self) -> None:
+        view = self.query_one("#say", Input)
+        live = bool(self.desk.live_call)
+        view.placeholder = (TYPE_HERE if self.typing else f"enter: {TYPE_HERE}") if live else TYPE_LATER
+        self.query_one("#say-prompt", ClickableLine).lay(
+            ((f"{self.glyphs.prompt} ", "accent" if live else "muted"),), ()
+        )
+
+    def show_keys_panel(self) -> None:
+        """Show or hide the keys beside the work."""
+        view = self.query_one("#keys-panel", LineView)
+        view.display = not view.display
+        self.call_after_refresh(lambda: view.show(bars.help_rows(self.mode, max(20, view.text_width))))
+        self.call_after_refresh(self.redraw)

@@ -1,0 +1,213 @@
+"""What the screen knows: a fold of events into calls, transcripts and turns. It owns the state and refuses to draw, wait or ask.
+
+`apply(state, event)` changes the state and returns which parts changed. Replaying a call's journal gives the same view as
+having watched the call, so ended calls are shown by the same panes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from patter.events import (
+    AgentChanged,
+    AgentRejected,
+    CallEnded,
+    CallStarted,
+    Event,
+    RecordingSaved,
+    TurnMeasured,
+)
+from patter_tui.call import Call
+
+KEPT_CALLS = 40
+"""Ended calls whose transcript stays in memory; older ones are read again from their journal."""
+
+KEPT_ROWS = 500
+
+
+@dataclass(slots=True)
+class CallRow:
+    """One line of the list of calls; the engine's row, kept up to date by events."""
+
+    call_id: str
+    agent: str = ""
+    caller: str = ""
+    callee: str = ""
+    direction: str = ""
+    line: str = ""
+    state: str = "live"
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    duration_s: float = 0.0
+    reason: str = ""
+    detail: str = ""
+    turns: int = 0
+    cost_total: float = 0.0
+    recording: str = ""
+
+
+_ROW_FIELDS = {name: type(getattr(CallRow(""), name)) for name in CallRow.__slots__}
+
+
+def row_from_json(data: dict[str, Any]) -> CallRow:
+    """The engine's row as a value; missing or null fields keep their default, unknown ones are ignored."""
+    known = {name: kind(data[name]) for name, kind in _ROW_FIELDS.items() if data.get(name) is not None}
+    return CallRow(**(known | {"call_id": str(data.get("call_id", ""))}))
+
+
+@dataclass(slots=True)
+class State:
+    """Everything the panes show. `shown` is the call they show; `seq` the last event seen of engine `engine_id`."""
+
+    calls: dict[str, Call] = field(default_factory=dict)
+    rows: dict[str, CallRow] = field(default_factory=dict)
+    agents: list[dict[str, Any]] = field(default_factory=list)
+    rejected: dict[str, AgentRejected] = field(default_factory=dict)
+    rungs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shown: str = ""
+    seq: int = 0
+    engine_id: str = ""
+    calls_total: int = 0
+
+    @property
+    def call(self) -> Call | None:
+        """The call on screen."""
+        return self.calls.get(self.shown)
+
+    def live(self) -> list[CallRow]:
+        """Calls in progress, newest first."""
+        return [row for row in self.ordered() if row.state == "live"]
+
+    def ordered(self) -> list[CallRow]:
+        """All known calls, newest first."""
+        return sorted(self.rows.values(), key=lambda row: row.started_at, reverse=True)
+
+
+def apply(state: State, event: Event) -> set[str]:
+    """Take one event in. Returns the changed parts: "calls", "agents", and for the shown call what `Call.apply` says."""
+    if event.seq and event.seq <= state.seq:
+        return set()
+    state.seq = max(state.seq, event.seq)
+    if isinstance(event, AgentChanged):
+        state.rejected.pop(event.agent, None)
+    elif isinstance(event, AgentRejected):
+        state.rejected[event.agent] = event
+    if not event.call_id:
+        return {"agents"}
+    changed = _apply_to_row(state, event)
+    call = state.calls.get(event.call_id)
+    if call is None:
+        call = state.calls[event.call_id] = Call(event.call_id)
+        call.whole = isinstance(event, CallStarted)
+        _forget_oldest(state)
+    parts = call.apply(event)
+    return changed | (parts if event.call_id == state.shown else set())
+
+
+def _apply_to_row(state: State, event: Event) -> set[str]:
+    row = state.rows.get(event.call_id)
+    if isinstance(event, CallStarted):
+        state.rows[event.call_id] = CallRow(
+            event.call_id, event.agent, event.caller, event.callee, event.direction, event.line, started_at=event.at
+        )
+        state.calls_total += row is None
+        return {"calls"}
+    if row is None:
+        return set()
+    if isinstance(event, TurnMeasured):
+        if event.closed and event.kind == "answer":
+            row.turns += 1
+        row.cost_total = max(row.cost_total, event.cost_so_far)
+    elif isinstance(event, CallEnded):
+        row.state, row.ended_at, row.duration_s = "ended", event.at, event.duration_s
+        row.reason, row.detail = event.reason, event.detail
+    elif isinstance(event, RecordingSaved):
+        row.recording = event.path
+    else:
+        return set()
+    return {"calls"}
+
+
+def _forget_oldest(state: State) -> None:
+    ended = [call_id for call_id, call in state.calls.items() if call.ended_at and call_id != state.shown]
+    for call_id in ended[: max(0, len(ended) - KEPT_CALLS)]:
+        del state.calls[call_id]
+
+
+def replay(call_id: str, events: Iterable[Event]) -> Call:
+    """The view of a call from its journal."""
+    call = Call(call_id)
+    for event in events:
+        call.apply(event)
+    return call
+
+
+def set_rows(state: State, rows: Iterable[dict[str, Any]], total: int = 0) -> None:
+    """Replace the list of calls by the engine's own."""
+    made = [row_from_json(row) for row in rows]
+    state.rows = {row.call_id: row for row in made[:KEPT_ROWS] if row.call_id}
+    state.calls_total = max(total, len(state.rows))
+
+
+def forget_engine(state: State) -> None:
+    """The engine is another one (or gone): its numbers start anew, and calls it left unfinished are no longer live."""
+    state.seq, state.engine_id = 0, ""
+    for row in state.rows.values():
+        if row.state == "live":
+            row.state, row.reason = "ended", "engine_died"
+    for call in state.calls.values():
+        if not call.ended_at:
+            call.lose_engine()
+
+
+@dataclass(slots=True)
+class Phone:
+    """The softphone as last heard of. `state`: "off", "starting", "ringing", "in call"; levels in dBFS."""
+
+    state: str = "off"
+    device: str = ""
+    sound: bool = True
+    problem: str = ""
+    fix: str = ""
+    aec: str = ""
+    input: str = ""
+    output: str = ""
+    mic: float = -90.0
+    speaker: float = -90.0
+    jitter_ms: float = 0.0
+    underruns: int = 0
+    dropped: int = 0
+    muted: bool = False
+    call_id: str = ""
+    heard: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Take one line of the softphone in (see the softphone's own description of its messages)."""
+        kind = message.get("is")
+        if kind == "ready":
+            self.sound = bool(message.get("sound"))
+            self.problem, self.fix = str(message.get("problem") or ""), str(message.get("fix") or "")
+            self.input, self.output = str(message.get("input") or ""), str(message.get("output") or "")
+            self.aec = str(message.get("aec") or "")
+        elif kind == "ringing":
+            self.state = "ringing"
+        elif kind == "in_call":
+            self.state, self.call_id = "in call", str(message.get("call_id") or "")
+        elif kind == "levels":
+            self.mic, self.speaker = _number(message, "mic", -90.0), _number(message, "speaker", -90.0)
+            self.jitter_ms = _number(message, "jitter_ms", 0.0)
+            self.underruns, self.dropped = int(_number(message, "underruns", 0)), int(_number(message, "dropped", 0))
+            self.aec = str(message.get("aec") or self.aec)
+        elif kind in ("device_lost", "error"):
+            self.problem, self.fix = str(message.get("problem") or ""), str(message.get("fix") or "")
+            self.sound = self.sound and kind != "device_lost"
+        elif kind == "ended":
+            self.state, self.mic, self.speaker, self.call_id = "off", -90.0, -90.0, ""
+
+
+def _number(message: dict[str, Any], name: str, default: float) -> float:
+    value = message.get(name)
+    return float(value) if isinstance(value, int | float) else default

@@ -1,0 +1,111 @@
+"""The lines at the edges as rows: the bar of modes at the top, the keys at the bottom, the help. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from patter_tui.actions import KEYPAD, PURPOSE, Action, Mode, in_mode
+from patter_tui.figures import clock
+from patter_tui.views.glyphs import Glyphs
+from patter_tui.views.rows import BLANK, Row, Span, cells, clean, fit, pad, spread, wrap
+
+MODES: tuple[tuple[Mode, str, str], ...] = (
+    ("agent", "2", "Agent"),
+    ("rehearse", "3", "Rehearse"),
+    ("calls", "5", "Calls"),
+)
+
+_ENGINE = {"starting": "engine starting", "up": "engine", "down": "engine stopped", "problem": "no engine"}
+
+
+def top(
+    mode: Mode, width: int, agent: str, status: str, live: int, now: float, glyphs: Glyphs
+) -> tuple[Row, list[tuple[int, int, Mode]]]:
+    """The top bar, and for each mode the columns where a click chooses it."""
+    key = "F" if width >= 100 else ""
+    spans: list[Span] = [(" patter ", "strong"), (f"{glyphs.bar} ", "rail")]
+    places: list[tuple[int, int, Mode]] = []
+    column = 10
+    for name, number, title in MODES:
+        text = f"{key}{number} {title}" if key else f"{number}{title}"
+        if name == "calls" and live:
+            text += f"({live})"
+        text = text.upper() if name == mode else text
+        places.append((column, column + cells(text), name))
+        spans += [(text, "strong" if name == mode else "muted"), ("  " if key else " ", "")]
+        column += cells(text) + (2 if key else 1)
+    good = status == "up"
+    right_side: list[Span] = [(f"{fit(clean(agent), 26)}   ", "text")] if agent and width >= 70 else []
+    right_side += [
+        (f"{glyphs.live if good else glyphs.bad if status != 'starting' else glyphs.busy} ", "good" if good else "warn")
+    ]
+    right_side += [(f"{_ENGINE.get(status, status)}   ", "muted" if good else "warn"), (f"{clock(now)} ", "muted")]
+    return spread(tuple(spans), tuple(right_side), width), places
+
+
+def keys(mode: Mode, width: int, enabled: Callable[[Action], bool]) -> tuple[Row, list[tuple[int, int, str]]]:
+    """The footer: what can be done now, most useful first, as many as fit; and where each can be clicked."""
+    actions = sorted(
+        (action for action in in_mode(mode) if action.rank and enabled(action)), key=lambda action: action.rank
+    )
+    spans: list[Span] = [(" ", "")]
+    places: list[tuple[int, int, str]] = []
+    column = 1
+    for action in actions:
+        size = cells(action.shown) + 1 + cells(action.label) + 2
+        if column + size - 2 > width:
+            continue
+        spans += [(action.shown, "key"), (f" {action.label}  ", "muted")]
+        places.append((column, column + size - 2, action.id))
+        column += size
+    return tuple(spans), places
+
+
+def help_rows(mode: Mode, width: int) -> list[Row]:
+    """The help of a mode: what it is for, its keys, and how to read the screen."""
+    rows = [*wrap(((PURPOSE[mode], "strong"),), width), BLANK]
+    for action in in_mode(mode):
+        if not action.keys:
+            continue
+        lines = wrap(((action.help, "text"),), max(20, width - 10))
+        rows.append(((pad(action.shown, 10), "accent"), *lines[0]))
+        rows += [((" " * 10, ""), *line) for line in lines[1:]]
+    if mode == "rehearse":
+        rows.append(
+            ((pad(f"{KEYPAD[0]}-9 * #", 10), "accent"), ("Telephone keys, while no text is being edited.", "text"))
+        )
+        rows += [BLANK, *_reading(width)]
+    return rows
+
+
+def _reading(width: int) -> list[Row]:
+    lines = (
+        ("How to read a call", "strong"),
+        ("Words behind │ are made but not heard yet. Words behind ✗ were never heard: the caller interrupted.", "text"),
+        ("eot  waiting to be sure the caller had finished", "muted"),
+        ("stt  recognising the caller's words", "muted"),
+        ("llm  until the first word of the answer", "muted"),
+        ("1st  the rest of the first sentence", "muted"),
+        ("tts  until its first sound was made", "muted"),
+        ("play until it reached the caller's ear", "muted"),
+        ("e2e  all of them together: the silence the caller heard. ▲ marks one second or more.", "muted"),
+        ("In the input line, /say TEXT makes the agent speak TEXT word for word.", "text"),
+    )
+    made: list[Row] = []
+    for text, style in lines:
+        made += wrap(((text, style),), width)
+    return made
+
+
+def tabs(pane: str, width: int, following: bool) -> tuple[Row, list[tuple[int, int, str]]]:
+    """The panes of a narrow screen."""
+    spans: list[Span] = [(" ", "")]
+    places: list[tuple[int, int, str]] = []
+    column = 1
+    for name, title in (("talk", "Talk"), ("turns", "Turns"), ("cost", "Cost")):
+        text = f"[{title}]" if name == pane else f" {title} "
+        places.append((column, column + len(text), name))
+        spans.append((text, "strong" if name == pane else "muted"))
+        column += len(text)
+    state = "follow " if following else "f follows the end "
+    return spread(tuple(spans), ((state if pane == "talk" else "", "muted"),), width), places

@@ -1,0 +1,73 @@
+"""The list of calls as rows: live ones first by time, each with how it ended. Pure."""
+
+from __future__ import annotations
+
+from patter_tui.figures import day_and_time, length, usd
+from patter_tui.store import CallRow, State
+from patter_tui.views.glyphs import Glyphs
+from patter_tui.views.rows import Row, clean, pad, right, wrap
+
+_CALM_REASONS = ("caller_hung_up", "agent_ended", "operator_ended", "handler_ended", "transferred")
+
+
+def head(width: int) -> Row:
+    """Column heads."""
+    return (
+        (
+            pad(_columns(("  when", "agent", "from", "line", "length", "turns", "cost", "how it ended"), width), width),
+            "muted",
+        ),
+    )
+
+
+def rows(state: State, selected: int, width: int, now: float, glyphs: Glyphs) -> list[Row]:
+    """One row per call."""
+    return [_row(row, index == selected, width, now, glyphs) for index, row in enumerate(state.ordered())]
+
+
+def _row(row: CallRow, selected: bool, width: int, now: float, glyphs: Glyphs) -> Row:
+    live = row.state == "live"
+    lasted = now - row.started_at if live else row.duration_s
+    sign = glyphs.pointer if selected else " "
+    cells = (
+        f"{sign} {day_and_time(row.started_at, now)}", clean(row.agent), _who(row), _line(row.line), length(lasted),
+        str(row.turns), usd(row.cost_total), "",
+    )  # fmt: skip
+    text = _columns(cells, width)
+    if live:
+        return ((text, "strong" if selected else "text"), (f"{glyphs.live} live", "good"))
+    calm = row.reason in _CALM_REASONS
+    ending = f"{glyphs.good if calm else glyphs.bad} {row.reason.replace('_', ' ') or 'ended'}"
+    return ((text, "strong" if selected else "text"), (ending, "muted" if calm else "warn"))
+
+
+def _who(row: CallRow) -> str:
+    if row.line == "text":
+        return "typed"
+    if row.direction == "test" or row.caller.startswith("+1500555"):
+        return "rehearsal"
+    return clean(row.caller)
+
+
+def _line(line: str) -> str:
+    if line.startswith("mulaw"):
+        return "phone"
+    return {"text": "text", "": ""}.get(line, "wideband")
+
+
+def _columns(cells: tuple[str, ...], width: int) -> str:
+    when, agent, who, line, lasted, turns, cost, ending = cells
+    agent_width = 18 if width < 100 else 26
+    made = pad(when, 15) + pad(agent, agent_width) + " " + (pad(who, 14) if width >= 100 else pad(who, 10))
+    made += " " + pad(line, 9) if width >= 90 else ""
+    return made + right(lasted, 7) + right(turns, 6) + right(cost, 9) + "  " + ending
+
+
+def empty(width: int) -> list[Row]:
+    """What stands here before the first call."""
+    return [
+        (("No calls yet.", "strong"),),
+        (),
+        *wrap((("Every call is kept here with its transcript, latency, cost and recording.", "muted"),), width),
+        (("F3", "accent"), ("  rehearse: make the first one", "muted")),
+    ]

@@ -1,0 +1,53 @@
+"""Money of a call as rows: what each stage used and cost, the sum, the price per minute. Pure."""
+
+from __future__ import annotations
+
+from patter_tui.call import Call
+from patter_tui.figures import usd
+from patter_tui.views.rows import Row, fit, pad, right, wrap
+
+STAGES = ("stt", "llm", "tts", "telephony")
+
+_UNITS = (("seconds", "s"), ("characters", "chars"), ("tokens", "tokens"), ("minutes", "min"))
+
+
+def amount(amounts: dict[str, float]) -> str:
+    """Measured usage for reading: "41 chars", "3.2 s"."""
+    parts = []
+    for name, value in amounts.items():
+        unit = next((short for word, short in _UNITS if word in name), name.replace("_", " "))
+        if value:
+            parts.append(f"{value:.1f} {unit}" if unit in ("s", "min") else f"{value:,.0f} {unit}")
+    return ", ".join(parts)
+
+
+def rows(call: Call, width: int, now: float) -> list[Row]:
+    """One row per stage, then the sum and the price per minute so far."""
+    costs = call.costs()
+    made: list[Row] = []
+    for stage in STAGES:
+        used = [(provider, amounts) for (kind, provider, _), amounts in call.usage.items() if kind == stage]
+        if not used and not costs.get(stage):
+            continue
+        provider = ", ".join(dict.fromkeys(provider for provider, _ in used))
+        measured = ", ".join(filter(None, (amount(amounts) for _, amounts in used)))
+        room = max(4, width - 10 - 9)
+        made.append(
+            (
+                (pad(stage, 10), "muted"), (pad(fit(" ".join(filter(None, (provider, measured))), room), room), "text"),
+                (right(usd(costs.get(stage, 0.0)), 9), "text"),
+            )
+        )  # fmt: skip
+    if not made:
+        return [*wrap((("What each stage used and what it costs adds up here.", "muted"),), width)]
+    minutes = max(1.0, (call.ended_at or now) - call.started_at) / 60
+    made.append(
+        (
+            (pad("total", 10), "strong"),
+            (pad(f"{usd(call.cost_so_far / minutes)} a minute", max(4, width - 19)), "muted"),
+            (right(usd(call.cost_so_far), 9), "strong"),
+        )
+    )
+    if call.unpriced:
+        made += wrap(((f"No price known for {', '.join(sorted(call.unpriced))}: counted as $0.", "warn"),), width)
+    return made

@@ -1,0 +1,1 @@
+"""Widgets of the workbench, drawn line by line."""
