@@ -5,6 +5,7 @@ It owns the argument rules and the names of modes and vendors; it refuses to bui
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,12 @@ class Keys:
     openai: str = field(default="", repr=False)
     elevenlabs: str = field(default="", repr=False)
     deepgram: str = field(default="", repr=False)
+
+    @classmethod
+    def of_environment(cls) -> Keys:
+        """The keys in OPENAI_API_KEY, ELEVENLABS_API_KEY and DEEPGRAM_API_KEY, where the vendors' own tools look."""
+        names = ("OPENAI_API_KEY", "ELEVENLABS_API_KEY", "DEEPGRAM_API_KEY")
+        return cls(*(os.environ.get(name, "") for name in names))
 
     def of(self, provider: str) -> str:
         """The key that an STT or TTS provider uses when its own settings carry none."""
@@ -88,6 +95,20 @@ def filled(agent: Agent) -> Agent:
         system_prompt=fill_variables(agent.system_prompt, agent.variables),
         first_message=fill_variables(agent.first_message, agent.variables),
     )
+
+
+def as_text(agent: Agent) -> Agent:
+    """The agent for a line without sound: its engines for sound do not matter there, nor do their keys."""
+    return replace(agent, provider=KEYLESS, stt=None, tts=None)
+
+
+def check_on_message(on_message: object) -> None:
+    """Raise TypeError or ValueError unless `on_message` is a function, a URL (http, https, ws, wss) or None."""
+    if isinstance(on_message, str):
+        if not on_message.startswith(("http://", "https://", "ws://", "wss://")):
+            raise ValueError(f"on_message must be a function or a URL with http(s):// or ws(s)://, not {on_message!r}")
+    elif on_message is not None and not callable(on_message):
+        raise TypeError(f"on_message must be a function or a URL, not {type(on_message).__name__}")
 
 
 # --------------------------------------------------------------------------- settings, tools, guardrails
@@ -290,7 +311,7 @@ def _check_tools(tools: list[dict[str, Any]]) -> None:
 
 
 def _check_script(script: Sequence[ScriptRule], tools: list[dict[str, Any]]) -> None:
-    names = {item["name"] for item in tools}
+    names = {item["name"] for item in tools} | set(SYSTEM_TOOLS)
     for rule in script:
         if not isinstance(rule, ScriptRule):
             raise TypeError(f"a script is made of ScriptRule, not {type(rule).__name__}")

@@ -199,6 +199,7 @@ def test_the_wrong_kind_of_thing_is_a_type_error(changes: dict[str, Any]) -> Non
         (Keys(deepgram="k", elevenlabs="k"), {"stt": None, "tts": None}),
         (Keys(openai="k"), {"stt": STTConfig("whisper", ""), "tts": TTSConfig("openai", "")}),
         (Keys(), {"guardrails": [Guardrail("x", blocked_terms=["y"]), builders.guardrail("z")]}),
+        (Keys(), {"script": (ScriptRule(("bye",), "Goodbye.", "end_call"),)}),
         (Keys(), {"llm": LLMConfig("llama3.2", "http://127.0.0.1:11434/v1")}),
     ],
 )
