@@ -1,0 +1,250 @@
+"""The agents this engine can run: files of one directory and files opened beside it, read again when they change.
+
+It owns which version of a file is in use: a broken edit is told and the version before it stays. It refuses to know calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tomllib
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from watchfiles import Change, awatch
+
+from patter.agentfile import AgentFile, load
+from patter.builders import filled
+from patter.bus import Bus
+from patter.events import AgentChanged, AgentRejected
+from patter.exceptions import AgentFileError
+from patter.server.answers import Refused
+
+log = logging.getLogger(__name__)
+
+STEP_MS = 50  # quiet for this long means: the editor has finished writing
+GATHER_MS = 400  # but a program that writes without pause is read at least this often
+FILES = 500  # of one directory; more is not a directory of agents
+
+
+@dataclass(slots=True)
+class Entry:
+    """An agent file: the version in use (None: there never was one) and what is wrong with the file as it is now."""
+
+    path: Path
+    opened: bool = False
+    file: AgentFile | None = None
+    problem: AgentFileError | None = None
+    raw: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        """The agent's name; the file's, as long as it cannot be read."""
+        return self.file.name if self.file else self.path.stem
+
+    def depends_on(self, modules: frozenset[str]) -> bool:
+        """Whether one of these Python files is, or may be, why the agent is as it is."""
+        sources = {os.path.realpath(source) for source in self.file.sources} if self.file else set()
+        return bool(sources & modules) or self.problem is not None
+
+    def row(self) -> dict[str, Any]:
+        """The agent as the API lists it. stt, llm and tts are what the file asks for ("": the engine's choice)."""
+        row: dict[str, Any] = {
+            "name": self.name,
+            "path": str(self.path),
+            "version": self.file.version if self.file else "",
+            "ok": self.problem is None,
+            "problem": self.problem.problem if self.problem else "",
+            "line": self.problem.line if self.problem else 0,
+            "fix": self.problem.fix if self.problem else "",
+            **dict.fromkeys(("provider", "first_message", "stt", "llm", "tts"), ""),
+            "caller": [],
+        }
+        if self.file is None:
+            return row
+        agent = self.file.agent
+        model = agent.llm.model or agent.llm.base_url if agent.llm else ""
+        return row | {
+            "provider": agent.provider,
+            "first_message": filled(agent).first_message,
+            "stt": agent.stt.provider if agent.stt else "",
+            "llm": "on_message" if self.file.on_message else model or ("script" if agent.script else ""),
+            "tts": agent.tts.provider if agent.tts else "",
+            "caller": [line.to_json() for line in self.file.caller_lines],
+        }
+
+
+class Agents:
+    """The agent files of `directory` and the opened ones. `changed` is told every new version."""
+
+    def __init__(self, directory: Path, bus: Bus, changed: Callable[[AgentFile], None]) -> None:
+        self.directory = directory.absolute()
+        self._bus = bus
+        self._changed = changed
+        self._entries: dict[Path, Entry] = {}
+        self._reading = anyio.Lock()
+        self._wake = anyio.Event()
+        self._stopping = False
+
+    # ------------------------------------------------------------------ asking
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All agents, by name."""
+        return [entry.row() for entry in sorted(self._entries.values(), key=lambda entry: (entry.name, entry.path))]
+
+    def find(self, wanted: str) -> Entry | None:
+        """The agent of this name or path. Raises Refused if two files use the name."""
+        path = Path(wanted)
+        if path.is_absolute() and path in self._entries:
+            return self._entries[path]
+        named = [entry for entry in self._entries.values() if entry.name == wanted]
+        if len(named) > 1:
+            files = " and ".join(str(entry.path) for entry in named)
+            raise Refused(409, f'Two agent files are called "{wanted}": {files}. Use the path, or rename one.')
+        return named[0] if named else None
+
+    async def open(self, path: Path) -> Entry:
+        """Watch a file wherever it is. Its problems, if any, are in the entry."""
+        path = _plain(path)
+        entry = self._entries.get(path)
+        if entry is None:
+            entry = Entry(path, opened=True)
+            await self._read(entry, told=False)
+            self._entries[path] = entry
+            self._wake.set()
+        return entry
+
+    # ------------------------------------------------------------------ reading
+
+    async def load(self, files: Iterable[Path] = ()) -> None:
+        """Read the directory and `files` for the first time."""
+        for path in files:
+            await self.open(path)
+        await self._rescan(told=False)
+
+    async def _rescan(self, modules: frozenset[str] = frozenset(), *, told: bool = True) -> None:
+        """Look at all files again; `modules` are Python files that changed."""
+        for path in await anyio.to_thread.run_sync(_listing, self.directory):
+            self._entries.setdefault(path, Entry(path))
+        for entry in list(self._entries.values()):
+            await self._read(entry, told=told, again=bool(modules) and entry.depends_on(modules))
+
+    async def _read(self, entry: Entry, *, told: bool = True, again: bool = False) -> None:
+        """Look at a file again; nothing happens if it is as it was."""
+        async with self._reading:
+            found = await anyio.to_thread.run_sync(_load, entry, again)
+        if found is None:
+            return
+        raw, made, problem = found
+        if problem and entry.problem and raw == entry.raw and str(problem) == str(entry.problem):
+            return
+        before = entry.file
+        entry.raw, entry.problem, entry.file = raw, problem, made or before
+        if problem is not None:
+            if raw is None and not entry.opened:
+                self._entries.pop(entry.path, None)
+            if told:
+                self._reject(entry.name, problem)
+        elif made is not None:
+            if told:
+                self._announce(before, made)
+            if before is None or made.sources != before.sources:
+                self._wake.set()  # other folders to watch
+
+    def _announce(self, before: AgentFile | None, made: AgentFile) -> None:
+        changed = ("added",) if before is None else _differences(before.text, made.text) or ("modules",)
+        self._bus.publish(AgentChanged(call_id="", agent=made.name, agent_version=made.version, changed=changed))
+        self._changed(made)
+
+    def _reject(self, name: str, problem: AgentFileError) -> None:
+        self._bus.publish(
+            AgentRejected(call_id="", agent=name, problem=problem.problem, line=problem.line, fix=problem.fix)
+        )
+
+    # ------------------------------------------------------------------ watching
+
+    async def watch(self) -> None:
+        """Follow the files until `stop`."""
+        while not self._stopping:
+            self._wake = anyio.Event()
+            folders = self._folders()
+            stream = awatch(
+                *folders,
+                watch_filter=_relevant,
+                debounce=GATHER_MS,
+                step=STEP_MS,
+                stop_event=self._wake,
+                rust_timeout=1_000,
+                yield_on_timeout=True,
+                recursive=False,
+            )
+            looked = False
+            try:
+                async with aclosing(stream) as changes:
+                    async for paths in changes:
+                        if paths or not looked:  # at first: what changed while the watch was being set up
+                            looked = looked or not paths
+                            await self._rescan(_modules(path for _, path in paths))
+            except OSError:  # a folder went away, or the system has no watches left
+                log.exception("agent files cannot be watched")
+                await anyio.sleep(1)
+                await self._rescan()
+
+    def stop(self) -> None:
+        """End `watch`."""
+        self._stopping = True
+        self._wake.set()
+
+    def _folders(self) -> list[Path]:
+        folders = {self.directory}
+        for entry in self._entries.values():
+            folders |= {entry.path.parent, Path(os.path.realpath(entry.path)).parent}
+            folders |= {source.parent for source in entry.file.sources} if entry.file else set()
+        return sorted(folder for folder in folders if folder.is_dir())
+
+
+def _plain(path: Path) -> Path:
+    return Path(os.path.normpath(path.expanduser().absolute()))
+
+
+def _listing(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if path.suffix == ".toml")[:FILES]
+    except OSError:
+        return []
+
+
+def _modules(paths: Iterable[str]) -> frozenset[str]:
+    return frozenset(os.path.realpath(path) for path in paths if path.endswith(".py"))
+
+
+def _relevant(_: Change, path: str) -> bool:
+    return path.endswith((".toml", ".py"))
+
+
+def _load(entry: Entry, again: bool) -> tuple[bytes | None, AgentFile | None, AgentFileError | None] | None:
+    """(bytes, agent, problem), or None if the file is as it was (and need not be read `again`)."""
+    try:
+        raw = entry.path.read_bytes()
+    except OSError:
+        raw = None
+    if raw is not None and raw == entry.raw and not again:
+        return None
+    try:
+        return raw, load(entry.path), None
+    except AgentFileError as problem:
+        if raw is None and entry.file is not None:
+            fix = "calls that use it go on with its last version"
+            return None, None, AgentFileError("the file is gone", path=str(entry.path), fix=fix)
+        return raw, None, problem
+
+
+def _differences(before: str, after: str) -> tuple[str, ...]:
+    """The top-level keys whose values differ."""
+    old, new = tomllib.loads(before), tomllib.loads(after)
+    return tuple(sorted(key for key in old | new if old.get(key) != new.get(key)))

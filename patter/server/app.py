@@ -1,0 +1,172 @@
+"""One engine's server: its routes behind the gate, its calls and its watch on agent files, from opening to closing.
+
+It owns the order in which these start and stop; it refuses to know processes, files of the home and how calls are built.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+from aiohttp import web
+
+from patter.agentfile import AgentFile
+from patter.bus import Bus
+from patter.clock import Clock
+from patter.server.agents import Agents
+from patter.server.answers import BODY_LIMIT, sentences
+from patter.server.api import Api, Identity
+from patter.server.auth import Gate
+from patter.server.calls import CallLog
+from patter.server.desk import CAPACITY, Desk, OpenCall, Route
+from patter.server.events_ws import EventSocket
+from patter.server.twilio_routes import Account, TwilioRoutes
+
+HOST = "127.0.0.1"
+IDLE_CONNECTION_S = 30.0  # also the time a new connection has to send a whole request head
+HEAD_LINE = 8190  # bytes of a request line or a header
+HEADERS = 64
+GOODBYE_S = 3.0  # how long open requests may take to finish when the server closes
+
+
+class PortInUse(Exception):
+    """Another program listens on the port; the message says which port and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What one server is told: where its home and agents are, its token, and its name."""
+
+    home: Path
+    agents_dir: Path
+    token: str = field(repr=False)
+    engine_id: str
+    version: str
+    agent_files: tuple[Path, ...] = ()
+    capacity: int = CAPACITY
+
+
+class Server:
+    """`async with Server(…) as server:` listens on loopback until it is left; calls end first, then readers, then it."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        listener: socket.socket,
+        bus: Bus,
+        clock: Clock,
+        open_call: OpenCall,
+        rungs: Callable[[], dict[str, Any]],
+    ) -> None:
+        self.setup = setup
+        self.desk = Desk(bus, open_call, setup.capacity)
+        self.agents = Agents(setup.agents_dir, bus, self.desk.update)
+        self.calls = CallLog(setup.home, clock)
+        self.events = EventSocket(bus, setup.engine_id)
+        self.port: int = listener.getsockname()[1]
+        self.started_at = clock.now()
+        self._listener = listener
+        self._bus = bus
+        self._clock = clock
+        self._rungs = rungs
+        self._stop = anyio.Event()
+        self._drain = anyio.Event()
+        self._stack = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self.port}"
+
+    def shut_down(self, when: str = "now") -> None:
+        """Make `wait_stopped` return: "now", or when no call is up ("idle"; new ones are refused from now on)."""
+        if when == "idle":
+            self.desk.stopping = True
+            self._drain.set()
+        else:
+            self._stop.set()
+
+    async def wait_stopped(self) -> None:
+        """Return when somebody has asked the server to stop."""
+        await self._stop.wait()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await anyio.to_thread.run_sync(self.calls.load)
+            await self.agents.load(self.setup.agent_files)
+            stack.callback(self._listener.close)
+            stack.callback(self._bus.add_sink(self.calls.record))
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(self._stop_when_drained)
+            tasks.start_soon(self.agents.watch)
+            stack.callback(self.agents.stop)
+            runner = web.AppRunner(
+                self._application(),
+                handle_signals=False,
+                access_log=None,
+                keepalive_timeout=IDLE_CONNECTION_S,
+                max_line_size=HEAD_LINE,
+                max_field_size=HEAD_LINE,
+                max_headers=HEADERS,
+                shutdown_timeout=GOODBYE_S,
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            stack.callback(self.events.close)
+            await stack.enter_async_context(self.desk)
+            await web.SockSite(runner, self._listener).start()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        return await self._stack.__aexit__(*error)
+
+    def _application(self) -> web.Application:
+        gate = Gate(self.setup.token, self.port)
+        account = Account("AC" + token_hex(16), token_hex(16), loopback=True)
+        identity = Identity(
+            self.setup.engine_id, self.setup.version, os.getpid(), self.started_at, self.agents.directory
+        )
+        api = Api(
+            identity, self.agents, self.desk, self.calls, self._clock, account, self.url, self._rungs, self.shut_down
+        )
+        twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
+        app = web.Application(middlewares=[sentences, gate.middleware()], client_max_size=BODY_LIMIT)
+        app.add_routes(api.routes())
+        app.add_routes([web.get("/api/v1/events/ws", self.events.handle)])
+        app.add_routes(twilio.routes())
+        return app
+
+    def current(self, route: Route) -> AgentFile | None:
+        """The version of a route's agent that is in use."""
+        entry = self.agents.find(str(route.agent))
+        return entry.file if entry else None
+
+    async def _stop_when_drained(self) -> None:
+        await self._drain.wait()
+        await self.desk.wait_idle()
+        self._stop.set()
+
+
+def listen(port: int = 0) -> socket.socket:
+    """A socket on loopback (0: any free port) for a server. Raises PortInUse."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(
+            f"Port {port} on {HOST} cannot be used ({error.strerror}): stop the program that has it, or leave --port out."
+        ) from None
+    return listener

@@ -1,0 +1,240 @@
+"""The call desk: which number reaches which agent, which calls are up, and how they all end when the engine stops.
+
+It owns the task group of the calls and their limit; it refuses to know carriers and how a call is put together.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from patter.agentfile import AgentFile
+from patter.bus import Bus
+from patter.events import CallEnded, CallStarted, EndReason, Event, FaultOccurred
+from patter.models import Agent, OnMessage
+from patter.ports import CallInfo, Transport
+from patter.server.answers import Refused
+
+log = logging.getLogger(__name__)
+
+CAPACITY = 100  # calls at once; a limit that a runaway dialler meets before the machine does
+DRAIN_S = 10.0  # how long calls may take to say goodbye to their carriers when the engine stops
+
+LineKind = Literal["phone", "wideband", "text"]
+
+
+class CallSession(Protocol):
+    """A call that is up, as the server steers it."""
+
+    @property
+    def call(self) -> CallInfo: ...
+
+    async def run(self) -> CallEnded: ...
+
+    async def say(self, text: str) -> None: ...
+
+    async def read(self, text: str) -> None: ...
+
+    async def interrupt(self) -> None: ...
+
+    async def hang_up(self, reason: EndReason = "operator_ended", detail: str = "") -> None: ...
+
+    async def transfer(self, number: str, by: str = "operator") -> None: ...
+
+    async def send_digits(self, digits: str) -> None: ...
+
+    def update(self, agent: Agent, version: str = "") -> None: ...
+
+
+class OpenCall(Protocol):
+    """Puts a call together. Raises PatterError or ValueError, with a sentence, for an agent that cannot be run."""
+
+    def __call__(
+        self,
+        call: CallInfo,
+        agent: Agent,
+        transport: Transport,
+        *,
+        on_message: OnMessage | None = None,
+        agent_name: str = "",
+        agent_version: str = "",
+    ) -> CallSession: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a number leads: the agent file and the kind of line."""
+
+    agent: Path
+    line: LineKind
+
+
+@dataclass(slots=True, eq=False)
+class LiveCall:
+    """A call that is up. `over` is set when its session has returned."""
+
+    session: CallSession
+    agent: Path
+    over: anyio.Event = field(default_factory=anyio.Event)
+    ended: bool = False
+    """Whether its CallEnded has been published."""
+
+
+class Desk:
+    """Starts and ends calls. `async with Desk(…)`: leaving ends every call within `DRAIN_S`."""
+
+    def __init__(self, bus: Bus, open_call: OpenCall, capacity: int = CAPACITY) -> None:
+        self._bus = bus
+        self._open_call = open_call
+        self._capacity = capacity
+        self._calls: dict[str, LiveCall] = {}
+        self._routes: dict[str, Route] = {}
+        self._numbers: dict[Route, str] = {}
+        self._tasks: TaskGroup
+        self._idle = anyio.Event()
+        self.stopping = False
+        """True once no new call is taken."""
+
+    async def __aenter__(self) -> Self:
+        self._forget_sink = self._bus.add_sink(self._note)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._end_all()
+            self._tasks.cancel_scope.cancel()
+            return await self._tasks.__aexit__(*error)
+        finally:
+            self._forget_sink()
+
+    # ------------------------------------------------------------------ numbers
+
+    def number_of(self, route: Route) -> str:
+        """The number that leads to `route`: always the same one, from a range that no carrier gives to anybody."""
+        if route not in self._numbers:
+            free = 10_000 - len(self._numbers)
+            if not free:
+                raise Refused(409, "All rehearsal numbers are in use: restart the engine.")
+            number = f"+1500556{len(self._numbers):04d}"
+            self._numbers[route], self._routes[number] = number, route
+        return self._numbers[route]
+
+    def route_of(self, number: str) -> Route | None:
+        """Where a number leads, or None."""
+        return self._routes.get(number)
+
+    # ------------------------------------------------------------------ calls
+
+    @property
+    def count(self) -> int:
+        """How many calls are up."""
+        return len(self._calls)
+
+    def find(self, call_id: str) -> LiveCall | None:
+        """The call, if it is up."""
+        return self._calls.get(call_id)
+
+    def refusal(self) -> str:
+        """Why no new call can be taken now, as a sentence; "" if one can."""
+        if self.stopping:
+            return "The engine is stopping and takes no new calls."
+        if len(self._calls) >= self._capacity:
+            return f"The engine is busy: {self._capacity} calls are up, which is its limit. End one first."
+        return ""
+
+    def start(self, call: CallInfo, file: AgentFile, transport: Transport) -> LiveCall:
+        """Put the call together and let it run. Raises Refused when it may not, PatterError or ValueError when it cannot."""
+        if sentence := self.refusal():
+            raise Refused(409, sentence)
+        if call.call_id in self._calls:
+            raise Refused(409, "This call is up already.")
+        session = self._open_call(
+            call,
+            file.agent,
+            transport,
+            on_message=file.on_message,
+            agent_name=file.name,
+            agent_version=file.version,
+        )
+        live = LiveCall(session, file.path)
+        self._calls[call.call_id] = live
+        self._idle = anyio.Event()
+        self._tasks.start_soon(self._run, call.call_id, live)
+        return live
+
+    def failed(self, call: CallInfo, file: AgentFile, problem: Exception) -> None:
+        """Tell the world of a call that came in and could not be put together."""
+        known: dict[str, Literal["inbound", "outbound"]] = {"inbound": "inbound", "outbound": "outbound"}
+        self._bus.publish(
+            CallStarted(
+                call_id=call.call_id,
+                caller=call.caller,
+                callee=call.callee,
+                direction=known.get(call.direction, "test"),
+                agent=file.name,
+                agent_version=file.version,
+                provider_mode=file.agent.provider,
+                telephony=call.telephony,
+                custom_params=call.custom_params,
+            )
+        )
+        self._bus.publish(
+            FaultOccurred(call_id=call.call_id, stage="agent", provider=file.agent.provider, problem=str(problem))
+        )
+        self._bus.publish(CallEnded(call_id=call.call_id, reason="failed", detail=str(problem)))
+
+    async def _run(self, call_id: str, live: LiveCall) -> None:
+        reason: EndReason = "engine_stopped"
+        try:
+            await live.session.run()
+        except Exception:
+            log.exception("a call's session failed", extra={"call_id": call_id})
+            reason = "failed"
+        finally:
+            if not live.ended:
+                self._bus.publish(CallEnded(call_id=call_id, reason=reason, detail="The session broke off."))
+            del self._calls[call_id]
+            live.over.set()
+            if not self._calls:
+                self._idle.set()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, CallEnded) and event.call_id in self._calls:
+            self._calls[event.call_id].ended = True
+
+    def update(self, file: AgentFile) -> None:
+        """Give a new version to the calls of this agent file, from their next turn on."""
+        for live in list(self._calls.values()):
+            if live.agent == file.path:
+                live.session.update(file.agent, file.version)
+
+    # ------------------------------------------------------------------ the end
+
+    async def wait_idle(self) -> None:
+        """Return when no call is up."""
+        while self._calls:
+            await self._idle.wait()
+
+    async def _end_all(self) -> None:
+        self.stopping = True
+        with anyio.move_on_after(DRAIN_S):
+            for live in list(self._calls.values()):
+                try:
+                    await live.session.hang_up("engine_stopped", "The engine was stopped.")
+                except Exception:
+                    log.exception("hanging up failed")
+            await self.wait_idle()
+
+
+def new_call_id() -> str:
+    """An id for a call that no carrier has named, shaped like a carrier's."""
+    return "CA" + secrets.token_hex(16)
