@@ -109,16 +109,7 @@ class Server:
             tasks.start_soon(self._stop_when_drained)
             tasks.start_soon(self.agents.watch)
             stack.callback(self.agents.stop)
-            runner = web.AppRunner(
-                self._application(),
-                handle_signals=False,
-                access_log=None,
-                keepalive_timeout=IDLE_CONNECTION_S,
-                max_line_size=HEAD_LINE,
-                max_field_size=HEAD_LINE,
-                max_headers=HEADERS,
-                shutdown_timeout=GOODBYE_S,
-            )
+            runner = guarded(self._application())
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             stack.callback(self.events.close)
@@ -155,6 +146,20 @@ class Server:
         await self._drain.wait()
         await self.desk.wait_idle()
         self._stop.set()
+
+
+def guarded(app: web.Application) -> web.AppRunner:
+    """A runner of `app` with the limits that a server in the open needs."""
+    return web.AppRunner(
+        app,
+        handle_signals=False,
+        access_log=None,
+        keepalive_timeout=IDLE_CONNECTION_S,
+        max_line_size=HEAD_LINE,
+        max_field_size=HEAD_LINE,
+        max_headers=HEADERS,
+        shutdown_timeout=GOODBYE_S,
+    )
 
 
 def listen(port: int = 0) -> socket.socket:

@@ -128,6 +128,10 @@ class Desk:
             self._numbers[route], self._routes[number] = number, route
         return self._numbers[route]
 
+    def lead(self, number: str, route: Route) -> None:
+        """Let `number`, which a carrier gave us, lead to `route`."""
+        self._numbers[route], self._routes[number] = number, route
+
     def route_of(self, number: str) -> Route | None:
         """Where a number leads, or None."""
         return self._routes.get(number)
