@@ -1,0 +1,120 @@
+"""`python -m patter.engine`: the background process that carries the calls and answers on loopback.
+
+It owns the command line and the one place where server, workshop and watchers are joined; it refuses to know any of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+
+from patter.assembly import Workshop
+from patter.builders import Keys
+from patter.bus import Bus
+from patter.clock import Clock
+from patter.models import Agent, OnMessage
+from patter.observe.cost import Prices
+from patter.observe.journal import Journal
+from patter.observe.metrics import MetricsReader
+from patter.ports import CallInfo, Transport
+from patter.server.desk import CallSession
+from patter.server.host import Options, Parts, host
+
+EPILOG = """\
+The engine stays until it is asked to stop: Ctrl+C, SIGTERM, or POST /api/v1/shutdown. With --linger it also stops by
+itself once nobody has followed its events and no call has been up for that many seconds. Its home holds engine.json
+(address and token), engine.log and calls/. Exit codes: 0 stopped, 1 failed, 2 cannot be done as asked, 3 runs already.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the engine of these command-line arguments; returns the exit code."""
+    options = _options(arguments)
+    return host(options, _parts)
+
+
+def _options(arguments: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="python -m patter.engine", description="Carries the calls, in the background.", epilog=EPILOG
+    )
+    parser.add_argument("--agents", type=Path, required=True, metavar="DIR", help="the directory of agent files")
+    parser.add_argument("--agent", type=Path, action="append", default=[], metavar="FILE", help="one more agent file")
+    parser.add_argument("--home", type=Path, metavar="DIR", help="where state is kept (default: $PATTER_HOME)")
+    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: any free one)")
+    parser.add_argument("--linger", type=float, metavar="SECONDS", help="stop when alone for so long")
+    chosen = parser.parse_args(arguments)
+    if not 0 <= chosen.port <= 65_535:
+        parser.error("--port must be from 0 to 65535")
+    if chosen.linger is not None and not 1 <= chosen.linger <= 86_400:
+        parser.error("--linger must be from 1 to 86400 seconds")
+    home = chosen.home or _usual_home()
+    if home is None:
+        parser.error("--home is missing: give it, or set PATTER_HOME")
+    return Options(
+        home=home,
+        agents_dir=chosen.agents.expanduser().absolute(),
+        version=_version(),
+        port=chosen.port,
+        agent_files=tuple(chosen.agent),
+        linger_s=chosen.linger,
+    )
+
+
+def _usual_home() -> Path | None:
+    if named := os.environ.get("PATTER_HOME", ""):
+        return Path(named)
+    try:
+        import platformdirs  # comes with the extra [tui]; the core has no use for it
+    except ImportError:
+        return None
+    return Path(platformdirs.user_state_dir("patter"))
+
+
+def _version() -> str:
+    try:
+        return metadata.version("patter")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "0"
+
+
+@asynccontextmanager
+async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
+    """Joins the watchers to the bus and the workshop to the server."""
+    journal = Journal(home)
+    leave = [bus.add_sink(journal), bus.add_sink(MetricsReader(bus, Prices.load()))]
+    stt_model = os.environ.get("PATTER_STT_MODEL", "")
+    try:
+        async with Workshop(bus, clock, keys=Keys.of_environment(), stt_model=stt_model) as workshop:
+
+            def open_call(
+                call: CallInfo,
+                agent: Agent,
+                transport: Transport,
+                *,
+                on_message: OnMessage | None = None,
+                agent_name: str = "",
+                agent_version: str = "",
+            ) -> CallSession:
+                return workshop.open_call(
+                    call,
+                    agent,
+                    transport,
+                    on_message=on_message,
+                    agent_name=agent_name,
+                    agent_version=agent_version,
+                )
+
+            yield Parts(open_call, workshop.rungs, workshop.warm)
+    finally:
+        for remove in leave:
+            remove()
+        journal.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
