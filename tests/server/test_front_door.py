@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import anyio
+import anyio.lowlevel
+import pytest
+
+from patter.bus import Bus
+from patter.clock import Clock
+from patter.events import CallEnded, CallStarted, Event
+from patter.loopback.twilio import CallOver, Dial, LoopbackTwilio
+from patter.models import Agent
+from patter.server.app import PortInUse, listen
+from patter.server.front_door import FrontDoor, Line
+from patter.server.twilio_routes import VOICE, Account
+from tests.support.fake_calls import FakeCalls
+
+ACCOUNT = Account("AC" + "1" * 32, "the-auth-token")
+NUMBER = "+15551234567"
+
+
+class House:
+    """A front door on a free port with fake calls behind it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.bus = Bus(self.clock)
+        self.calls = FakeCalls(self.bus)
+        self.events: list[Event] = []
+        self.up = anyio.Event()
+        self.bus.add_sink(self._note)
+        listener = listen()
+        self.port = listener.getsockname()[1]
+        listener.close()
+        line = Line(ACCOUNT, NUMBER, f"127.0.0.1:{self.port}", self.port)
+        agent = Agent("Be kind.", name="front-desk")
+        self.door = FrontDoor(line, agent, None, self.bus, self.clock, self.calls.open_call)
+        self.client: aiohttp.ClientSession
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def carrier(self, to: str = NUMBER, token: str = ACCOUNT.auth_token, line: str = "phone") -> LoopbackTwilio:
+        dial = Dial(self.url + VOICE, ACCOUNT.sid, token, "+15550001111", to, line)
+        return LoopbackTwilio(dial, self.client, self.clock, mouth=lambda: b"", ear=lambda _: None)
+
+    async def in_call(self) -> None:
+        with anyio.fail_after(10):
+            await self.up.wait()
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, CallStarted):
+            self.up.set()
+
+
+@asynccontextmanager
+async def house() -> AsyncIterator[House]:
+    built = House()
+    async with aiohttp.ClientSession() as built.client, built.door:
+        yield built
+
+
+@pytest.mark.anyio
+async def test_a_carriers_call_reaches_the_agent() -> None:
+    async with house() as built:
+        carrier = built.carrier()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(carrier.call)
+            await built.in_call()
+            carrier.hang_up()
+        [call] = built.calls.sessions.values()
+
+    assert (call.call.caller, call.call.callee) == ("+15550001111", NUMBER)
+    assert (call.call.direction, call.call.telephony, call.name) == ("inbound", "twilio", "front-desk")
+    assert carrier.violations == []
+    assert [event.reason for event in built.events if isinstance(event, CallEnded)] == ["caller_hung_up"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("to", "token", "status"), [(NUMBER, "another-token", 403), ("+15559999999", None, 404)])
+async def test_nobody_unknown_gets_in(to: str, token: str | None, status: int) -> None:
+    async with house() as built:
+        with pytest.raises(Exception, match=f"answered {status}"):
+            await built.carrier(to, token or ACCOUNT.auth_token).call()
+
+    assert built.events == []
+
+
+@pytest.mark.anyio
+async def test_the_port_has_no_api() -> None:
+    async with house() as built:
+        async with built.client.get(f"{built.url}/health") as answer:
+            assert await answer.json() == {"status": "ok"}
+        for path in ("/api/v1/calls", "/api/v1/engine", "/dashboard"):
+            async with built.client.get(built.url + path) as answer:
+                assert answer.status == 404
+
+
+@pytest.mark.anyio
+async def test_closing_lets_the_call_finish_and_takes_no_new_one() -> None:
+    over: list[CallOver] = []
+
+    async def ring(carrier: LoopbackTwilio) -> None:
+        over.append(await carrier.call())
+
+    async with house() as built:
+        carrier = built.carrier()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ring, carrier)
+            await built.in_call()
+            tasks.start_soon(built.door.close)
+            await anyio.lowlevel.checkpoint()
+            await ring(built.carrier())
+            assert over[0].reason == "rejected"
+            carrier.hang_up()
+
+    assert [item.reason for item in over] == ["rejected", "hung_up"]
+
+
+@pytest.mark.anyio
+async def test_a_call_that_is_still_up_is_ended_with_a_reason() -> None:
+    async with anyio.create_task_group() as tasks:
+        async with house() as built:
+            tasks.start_soon(built.carrier().call)
+            await built.in_call()
+        ends = [event.reason for event in built.events if isinstance(event, CallEnded)]
+        tasks.cancel_scope.cancel()
+
+    assert ends == ["engine_stopped"]
+
+
+@pytest.mark.anyio
+async def test_a_taken_port_is_a_clear_error_and_a_closed_door_frees_it() -> None:
+    async with house() as built:
+        other = House()
+        other.door = FrontDoor(
+            Line(ACCOUNT, NUMBER, built.url, built.port),
+            Agent("x"),
+            None,
+            other.bus,
+            other.clock,
+            other.calls.open_call,
+        )
+        with pytest.raises(PortInUse, match=f"Port {built.port}"):
+            async with other.door:
+                pass
+    listen(built.port).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        ("voice.example.com", "https://voice.example.com"),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("localhost", "http://localhost"),
+    ],
+)
+def test_the_public_address_is_what_the_carrier_signs(host: str, public: str) -> None:
+    assert Line(ACCOUNT, NUMBER, host, 8000).public == public
