@@ -46,7 +46,8 @@ class LineStats:
 class MediaLeg:
     """One stream. With an `ear` it plays at its own pace; without, a device with a clock pulls `next_frame`.
 
-    `ear_delay_s` is how long after `next_frame` a frame has been heard to its end: marks wait for that."""
+    `ear_delay_s` is how long after `next_frame` a frame has been heard to its end: marks wait for that. It may be set when
+    the device has told its latency."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class MediaLeg:
         self._clock = clock
         self._mouth = mouth
         self._ear = ear
-        self._ear_delay = ear_delay_s
+        self.ear_delay_s = ear_delay_s
         self._frame = audio.bytes_for(FRAME_MS)
         self._playout = Playout(audio, self._passed)
         self._reached: deque[tuple[float, str]] = deque()  # marks that were passed, with the moment they are heard
@@ -142,7 +143,7 @@ class MediaLeg:
 
     def _passed(self, name: str) -> None:
         """A mark was passed, in the player's thread (ours, if we play ourselves)."""
-        self._reached.append((self._clock.now() + self._ear_delay, name))
+        self._reached.append((self._clock.now() + self.ear_delay_s, name))
         loop = self._loop
         if self._ear is None and loop is not None:
             loop.call_soon_threadsafe(lambda: self._wake.set())

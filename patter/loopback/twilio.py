@@ -82,7 +82,6 @@ class LoopbackTwilio:
         mouth: Mouth,
         ear: Ear | None = None,
         *,
-        ear_delay_s: float = 0.0,
         on_state: Callable[[CallState], None] = lambda _: None,
     ) -> None:
         self.call_sid = "CA" + secrets.token_hex(16)
@@ -92,7 +91,7 @@ class LoopbackTwilio:
         self._on_state = on_state
         self._answered_at = 0.0
         writer = CarrierWriter("MZ" + secrets.token_hex(16), dial.account_sid, self.call_sid, dial.format)
-        self._leg = MediaLeg(writer, dial.format, clock, mouth, ear, ear_delay_s)
+        self._leg = MediaLeg(writer, dial.format, clock, mouth, ear)
         self.next_frame = self._leg.next_frame
         self.press = self._leg.press
         self._scope: anyio.CancelScope | None = None
@@ -102,6 +101,15 @@ class LoopbackTwilio:
     def violations(self) -> list[str]:
         """What the server did that a carrier would not accept."""
         return self._leg.violations
+
+    @property
+    def ear_delay_s(self) -> float:
+        """How long after `next_frame` a frame has been heard to its end; may be set when the device has told it."""
+        return self._leg.ear_delay_s
+
+    @ear_delay_s.setter
+    def ear_delay_s(self, seconds: float) -> None:
+        self._leg.ear_delay_s = seconds
 
     @property
     def stats(self) -> LineStats:
