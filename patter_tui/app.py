@@ -17,7 +17,6 @@ from textual.worker import Worker, WorkerState
 
 from patter_tui import clipboard, settings
 from patter_tui.actions import ACTIONS, KEY_NAMES, KEYPAD, Action, Mode, by_id
-from patter_tui.agents import caller_lines
 from patter_tui.desk import Desk, Options, Severity
 from patter_tui.engine import Engine
 from patter_tui.link import Refused
@@ -141,7 +140,7 @@ class Workbench(App[Engine]):
             if bench.mode == "agent" or bench.size.width >= 150 or editor.agent is not None:
                 await self._open_editor()
             else:
-                desk.caller_line_count = len(caller_lines(_text(path)))
+                desk.count_caller_lines(_text(path))
         live = len(desk.state.live())
         self.title = f"{self._glyphs.live} {live} live - patter" if live else "patter"
 
@@ -164,7 +163,7 @@ class Workbench(App[Engine]):
                 "Unsaved text of last time is back. ctrl+s saves it, ctrl+r takes the file on disk.",
                 "information",
             )
-        self.desk.caller_line_count = len(caller_lines(editor.text))
+        self.desk.count_caller_lines(editor.text)
         editor.compare(self.desk.text_at_call.get(str(path)))
         if self.bench.mode == "agent":
             self.bench.focus_main()
@@ -363,7 +362,7 @@ class Workbench(App[Engine]):
             self.push_screen(ProblemPage("Not saved", problem, "Check the disk and the file's permissions."))
             return
         path = editor.agent.path if editor.agent is not None else None
-        self.desk.caller_line_count = len(caller_lines(editor.text))
+        self.desk.count_caller_lines(editor.text)
         editor.compare(self.desk.text_at_call.get(str(path)))
         note = f"{len(editor.problems)} problems are left: calls keep the version before." if editor.problems else ""
         self.tell("Saved", note or "Calls use it from the next turn on.", "warning" if note else "information")

@@ -116,6 +116,9 @@ def _open(options: argparse.Namespace, found: places.Paths) -> int:
     os.environ["TEXTUAL_ANIMATIONS"] = os.environ.get("TEXTUAL_ANIMATIONS", "none")
     if os.environ.get("NO_COLOR"):
         os.environ["TEXTUAL_THEME"] = theme  # read while the interface is being built; later is too late
+    colors = term.color_system()
+    if colors:
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = colors
     term.splash()
     try:
         # by name: half a second of imports that --help, test and stop must not pay for

@@ -195,6 +195,13 @@ class Desk:
         path = self.agent.get("path")
         return Path(str(path)) if path else self.options.agent
 
+    def count_caller_lines(self, text: str) -> None:
+        """Know how many lines the simulated caller has."""
+        count = len(caller_lines(text))
+        if count != self.caller_line_count:
+            self.caller_line_count = count
+            self.dirty.add("agents")
+
     # ------------------------------------------------------------------ rehearsal
 
     @property

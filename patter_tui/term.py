@@ -36,6 +36,15 @@ def theme(asked: str, environment: Mapping[str, str] = os.environ) -> str:
     return asked or environment.get("TEXTUAL_THEME", "")
 
 
+def color_system(environment: Mapping[str, str] = os.environ) -> str:
+    """How many colours to send, where the usual guess is too low; "" leaves the guess.
+
+    tmux takes all colours and reduces them itself to what the terminal outside can show, but TERM=screen hides that."""
+    if environment.get("NO_COLOR") or environment.get("COLORTERM") or environment.get("TEXTUAL_COLOR_SYSTEM"):
+        return ""
+    return "truecolor" if environment.get("TMUX") else ""
+
+
 SPLASH = "\x1b[?1049h\x1b[?25l\x1b[2J\x1b[H patter"
 """The alternate screen with the name on it: something to see while the interface is being loaded."""
 

@@ -227,9 +227,10 @@ class Bench(Screen[None]):
         view.show(rows)
 
     def _call_title(self, call: Call, width: int) -> str:
-        parts = [call.agent, *dict.fromkeys(filter(None, (call.stt, call.llm, call.tts)))]
         state = "in call" if not call.ended_at else f"ended {clock(call.ended_at)}"
-        return fit(clean(f"{f' {self.glyphs.dot} '.join(parts)} {self.glyphs.rule} {state}"), max(10, width - 26))
+        used = f" {self.glyphs.dot} ".join(dict.fromkeys(filter(None, (call.stt, call.llm, call.tts))))
+        parts = [part for part in (call.agent, state, used) if part]
+        return fit(clean(f" {self.glyphs.rule} ".join(parts)), max(10, width - 4))
 
     def _ready(self) -> start.Ready:
         desk, row = self.desk, self.desk.agent

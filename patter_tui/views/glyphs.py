@@ -13,7 +13,7 @@ class Glyphs:
     bad: str = "✗"
     slow: str = "▲"
     mark: str = "·"
-    cut: str = "⚡"
+    cut: str = "↯"
     live: str = "●"
     idle: str = "○"
     dot: str = "·"

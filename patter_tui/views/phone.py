@@ -56,7 +56,9 @@ def panel(call: Call | None, phone: Phone, width: int, now: float, glyphs: Glyph
     bar = max(8, min(16, width - 30))
     rows: list[Row] = [floor(call, phone, now, glyphs)]
     if phone.state == "off":
-        text = phone.problem or "The softphone starts with a call and dials the agent like a carrier would."
+        idle = "It starts with your call and dials the agent as a carrier would."
+        watching = "Not your call: you are watching it." if call is not None and not call.ended_at else idle
+        text = phone.problem or ("A typed call: no sound." if call is not None and call.line == "text" else watching)
         rows += wrap(((clean(text), "warn" if phone.problem else "muted"),), width)
         if phone.fix:
             rows += wrap(((f"fix: {clean(phone.fix)}", "muted"),), width)

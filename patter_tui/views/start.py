@@ -88,13 +88,10 @@ def _rung(stage: str, verb: str, ready: Ready, width: int, glyphs: Glyphs) -> li
 
 
 def _key(key: str, what: str, detail: str, width: int) -> Row:
-    room = max(0, width - 46)
-    return (
-        ("  ", ""),
-        (pad(key, 8), "accent"),
-        (pad(what, 35), "text"),
-        (fit(detail, room) if room > 8 else "", "muted"),
-    )
+    """A key, what it does, and a remark where there is room for a useful part of it."""
+    room = width - 44
+    shown = fit(detail, room) if room >= min(20, len(detail)) else ""
+    return (("  ", ""), (pad(key, 8), "accent"), (pad(what, 34), "text"), (shown, "muted"))
 
 
 def _indent(rows_: list[Row]) -> list[Row]:
