@@ -47,7 +47,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The routes of /health and /api/v1. `rungs` says which engines are ready, `shut_down("now" | "idle")` ends it all."""
+    """The routes of /health and /api/v1. `rungs` says which engines are ready, `shut_down("now" | "idle")` ends it all,
+    `watchers` counts who follows the events."""
 
     identity: Identity
     agents: Agents
@@ -58,6 +59,7 @@ class Api:
     public: str
     rungs: Callable[[], dict[str, Any]]
     shut_down: Callable[[str], None]
+    watchers: Callable[[], int]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, for the application."""
@@ -103,6 +105,7 @@ class Api:
                 "agents_dir": str(who.agents_dir),
                 "calls": self.desk.count,
                 "stopping": self.desk.stopping,
+                "watchers": self.watchers(),
                 "rungs": self.rungs(),
             }
         )

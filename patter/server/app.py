@@ -128,8 +128,9 @@ class Server:
             self.setup.engine_id, self.setup.version, os.getpid(), self.started_at, self.agents.directory
         )
         api = Api(
-            identity, self.agents, self.desk, self.calls, self._clock, account, self.url, self._rungs, self.shut_down
-        )
+            identity, self.agents, self.desk, self.calls, self._clock, account, self.url, self._rungs, self.shut_down,
+            lambda: self.events.readers,
+        )  # fmt: skip
         twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
         app = web.Application(middlewares=[sentences, gate.middleware()], client_max_size=BODY_LIMIT)
         app.add_routes(api.routes())
