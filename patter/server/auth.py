@@ -7,7 +7,6 @@ It owns the gate in front of every route; it refuses to know what is behind it. 
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -28,6 +27,7 @@ class Gate:
             raise ValueError("the server needs a token")
         self._token = token.encode()
         self._hosts = {f"{name}:{port}" for name in _LOOPBACK} | ({public_host} if public_host else set())
+        self._origins = {f"{scheme}://{host}" for host in self._hosts for scheme in ("http", "https")}
 
     def middleware(self) -> Middleware:
         """The gate as aiohttp's middleware."""
@@ -45,7 +45,7 @@ class Gate:
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             raise Refused(403, "This server answers only to its own address (foreign Host header).")
         for origin in request.headers.getall("Origin", []):
-            if urlsplit(origin).netloc.lower() not in self._hosts:
+            if origin.lower() not in self._origins:
                 raise Refused(403, "Pages of other sites may not speak to this server (foreign Origin header).")
         if request.path == "/health" or request.path.startswith(OPEN):
             return

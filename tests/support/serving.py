@@ -1,0 +1,83 @@
+"""A whole engine server on a free port of this machine, with fake calls behind it and a client that holds its token."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+
+from patter.bus import Bus, Subscription
+from patter.clock import Clock
+from patter.events import Event
+from patter.observe.journal import Journal
+from patter.server.app import Server, Setup, listen
+from tests.support.fake_calls import FakeCalls
+
+TOKEN = "the-token-of-this-test"
+AGENT = 'system_prompt = "You answer."\nfirst_message = "Hello, {who}."\n[variables]\nwho = "you"\n'
+
+
+@dataclass
+class Rig:
+    """What a test works with."""
+
+    server: Server
+    bus: Bus
+    calls: FakeCalls
+    client: aiohttp.ClientSession
+    agents: Path
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        async with self.client.get(self.server.url + path) as answer:
+            return answer.status, await answer.json()
+
+    async def post(self, path: str, body: Any = None) -> tuple[int, Any]:
+        async with self.client.post(self.server.url + path, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def rehearse(self, line: str = "text", agent: str = "desk") -> dict[str, Any]:
+        status, answer = await self.post("/api/v1/rehearsals", {"agent": agent, "line": line})
+        assert status == 201, answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def text_call(self) -> str:
+        return str((await self.rehearse())["call_id"])
+
+    async def seen(self, kind: type[Event], since: Subscription, **fields: Any) -> Event:
+        """The first event of this kind with these fields that comes through the subscription."""
+        with anyio.fail_after(10):
+            async for event in since:
+                if isinstance(event, kind) and all(getattr(event, key) == value for key, value in fields.items()):
+                    return event
+        raise AssertionError(f"no {kind.__name__}")
+
+
+@asynccontextmanager
+async def serving(folder: Path, *, capacity: int = 10, bus: Bus | None = None) -> AsyncIterator[Rig]:
+    """A server whose home and agents (one: "desk") are under `folder`."""
+    agents = folder / "agents"
+    agents.mkdir(exist_ok=True)
+    if not any(agents.iterdir()):
+        (agents / "desk.toml").write_text(AGENT)
+    clock = Clock()
+    bus = bus or Bus(clock)
+    calls = FakeCalls(bus)
+    journal = Journal(folder)
+    bus.add_sink(journal)
+    setup = Setup(
+        home=folder, agents_dir=agents, token=TOKEN, engine_id="e" * 16, version="0.0.test", capacity=capacity
+    )
+    try:
+        async with (
+            Server(setup, listen(), bus, clock, calls.open_call, calls.rungs) as server,
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client,
+        ):
+            yield Rig(server, bus, calls, client, agents)
+    finally:
+        journal.close()
