@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from patter.clock import Clock
 from patter.exceptions import PatterConnectionError, ProviderError
-from patter.loopback.twilio import CallState, LoopbackTwilio
+from patter.loopback.twilio import CallOver, CallState, LoopbackTwilio
 from patter.mailbox import Mailbox
 from patter.ports import Synthesizer
 from patter.softphone import protocol
@@ -176,7 +176,8 @@ class Softphone:
         device.open(pull)
         carrier.ear_delay_s = device.ear_delay_s
         self._carrier = carrier
-        lost = False
+        lost, over = False, CallOver("hung_up")
+        refused: PatterConnectionError | None = None  # may not leave the task group as it is: it would come out wrapped
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:
@@ -184,8 +185,13 @@ class Softphone:
                 lost = await self._watch(device, carrier)
 
             tasks.start_soon(watch)
-            over = await carrier.call()
+            try:
+                over = await carrier.call()
+            except PatterConnectionError as problem:
+                refused = problem
             tasks.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
         for violation in carrier.violations:
             self._fail(f"the engine sent what a carrier would refuse: {violation}")
         if over.detail:
