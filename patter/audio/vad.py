@@ -37,16 +37,15 @@ class VoiceGateConfig:
     """Thresholds are probabilities, the rest ms. Voice begins at `on` and lasts until it falls below `off`.
 
     `lag_ms` and `tail_ms` are the detector's: how long after the first sound its first voiced window begins, and how long
-    after the last sound its first quiet window begins. The defaults are the medians of Silero v6 on synthesised speech
-    through the mu-law line, with and without noise (20 sentences; lag 0 to 55 ms, tail 33 to 113 ms)."""
+    after the last sound its first quiet window begins."""
 
     on: float = 0.5
     off: float = 0.35
     min_speech_ms: float = 120
     pause_ms: float = 200
     resume_ms: float = 64  # two windows: quick enough to call off the end of a turn, long enough to pass over a click
-    lag_ms: float = 16
-    tail_ms: float = 72
+    lag_ms: float = 0
+    tail_ms: float = 0
 
 
 class VoiceGate:

@@ -81,7 +81,7 @@ def test_an_utterance_taken_in_the_middle_starts_a_new_one_of_its_own_length() -
 
 
 def test_the_lag_and_tail_of_the_detector_are_made_good() -> None:
-    gate = VoiceGate(VoiceGateConfig(min_speech_ms=120, pause_ms=200, lag_ms=16, tail_ms=72))
+    gate = VoiceGate(VoiceGateConfig(lag_ms=16, tail_ms=72))
     events = told(gate, [0.9] * 10 + [0.1] * 10)
     assert events == [(3, VoiceStarted(128 + 16)), (13, VoicePaused(4 * 32 + 72))]
 

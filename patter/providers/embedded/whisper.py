@@ -1,0 +1,178 @@
+"""Speech-to-text of one call by the embedded Whisper: an utterance is decoded whole at every pause, and now and then before.
+
+It owns the utterance's sound and which decode still counts; it refuses to find voice or to end turns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from patter.audio.level import rms_dbfs
+from patter.clock import Clock
+from patter.exceptions import ProviderError
+from patter.providers.embedded.decode_queue import DecodeRequest
+from patter.providers.embedded.mel import to_samples
+from patter.providers.embedded.whisper_model import WhisperModel
+from patter.signals import Transcribed
+
+_BYTES_PER_S = 2 * 16000
+_PRE_ROLL = int(0.5 * _BYTES_PER_S)  # the detector speaks up some 150 ms late; before it Whisper wants a little quiet
+_LONGEST = 120 * _BYTES_PER_S  # what came before is forgotten: nobody speaks so long without a pause
+_FIRST_PARTIAL = int(1.2 * _BYTES_PER_S)  # of voice: earlier, Whisper guesses
+_PARTIAL_EVERY = int(1.5 * _BYTES_PER_S)
+_LAST_PARTIAL = 20 * _BYTES_PER_S  # longer utterances are decoded in pieces, too slow for a draft
+_PARTIAL_SHARE = 4  # drafts may take a quarter of the time at most, so that a final seldom waits for one
+_DIP_BYTES = int(0.06 * _BYTES_PER_S)
+_DIP_DB = 20.0  # sound this far below the utterance may be the pause: its final comes first
+
+
+class WhisperTranscriber:
+    """The `Transcriber` of one call. `language` is a code such as "en"; what follows a hyphen is ignored.
+
+    `hear`, `begin`, `pause`, `resume` and `commit` belong to one event loop and return at once."""
+
+    name = "embedded"
+
+    def __init__(self, model: WhisperModel, clock: Clock, language: str = "en") -> None:
+        self.model = model.name
+        self._engine, self._clock = model, clock
+        self._language = language.split("-")[0].lower() or "en"
+        self._post: Callable[[Callable[[], None]], None] | None = None
+        self._results, self._reader = anyio.create_memory_object_stream[Transcribed | ProviderError](math.inf)
+        self._audio = bytearray()
+        self._forgotten = 0  # bytes dropped from the front of the audio so far
+        self._fence = 0  # position before which everything belongs to utterances already taken
+        self._begun: int | None = None  # position of the utterance's first byte, pre-roll included
+        self._paused_at = 0
+        self._next_partial = 0
+        self._asked = 0  # the newest request: answers to others are moot
+
+    async def start(self, tasks: TaskGroup) -> None:
+        """Load the shared model if no call has. Raises ProviderError."""
+        token = anyio.lowlevel.current_token()
+        self._post = lambda action: anyio.from_thread.run_sync(action, token=token)
+        await anyio.to_thread.run_sync(self._engine.load)
+
+    @property
+    def _heard(self) -> int:
+        return self._forgotten + len(self._audio)
+
+    def hear(self, pcm_16k: bytes) -> None:
+        """Keep it; between utterances only the pre-roll stays."""
+        self._audio += pcm_16k
+        if self._begun is None:
+            self._forget(max(self._fence, self._heard - _PRE_ROLL), slack=_BYTES_PER_S)
+        else:
+            self._forget(self._heard - _LONGEST, slack=_BYTES_PER_S)
+            self._begun = max(self._begun, self._forgotten)
+            if self._heard >= self._next_partial:
+                self._ask_partial()
+
+    def _forget(self, before: int, slack: int) -> None:
+        if before - self._forgotten > slack:  # seldom, because it moves everything behind
+            del self._audio[: before - self._forgotten]
+            self._forgotten = before
+
+    def begin(self) -> None:
+        """The utterance includes up to half a second before this moment."""
+        start = max(self._fence, self._forgotten, self._heard - _PRE_ROLL)
+        self._begun = start - start % 2
+        self._paused_at = 0
+        self._next_partial = self._begun + _PRE_ROLL + _FIRST_PARTIAL
+
+    def pause(self) -> None:
+        """Decode everything since `begin`; the answer is a final `Transcribed`, "" when there were no words."""
+        if self._begun is None:
+            self.begin()
+        self._paused_at = self._heard
+        self._next_partial = self._heard + _LONGEST  # no drafts while the final is being made
+        self._ask(final=True)
+
+    def resume(self) -> None:
+        """The answer to the last `pause` will not come any more if it has not come yet."""
+        self._withdraw()
+        self._next_partial = self._heard + _PARTIAL_EVERY
+
+    def commit(self) -> None:
+        """Forget the utterance: what was heard after its last pause may belong to the next."""
+        self._withdraw()
+        self._fence = self._paused_at or self._heard
+        self._begun = None
+
+    def _withdraw(self) -> None:
+        self._asked += 1
+        self._engine.queue.withdraw(self)
+
+    def _ask_partial(self) -> None:
+        begun = self._begun
+        assert begun is not None, "there are no partials between utterances"
+        if self._heard - begun > _LAST_PARTIAL:
+            self._next_partial = self._heard + _LONGEST
+            return
+        self._next_partial = self._heard + _DIP_BYTES  # look again soon, unless a draft is asked for now
+        speech = bytes(self._audio[begun - self._forgotten :])
+        dip = rms_dbfs(speech[-_DIP_BYTES:]) < rms_dbfs(speech) - _DIP_DB
+        if not dip and self._engine.queue.idle:
+            self._next_partial = self._heard + _PARTIAL_EVERY
+            self._ask(final=False)
+
+    def _ask(self, *, final: bool) -> None:
+        post, begun = self._post, self._begun
+        if post is None or begun is None:
+            raise ProviderError("the transcriber has not been started", provider="whisper", stage="stt")
+        self._asked += 1
+        number, requested_at = self._asked, self._clock.now()
+        pcm = bytes(self._audio[begun - self._forgotten :])
+
+        def decode() -> None:
+            answer = self._decode(pcm, requested_at, final)
+            try:
+                post(lambda: self._deliver(number, answer))
+            except RuntimeError:
+                return  # the loop is gone, and with it the call
+
+        self._engine.queue.put(DecodeRequest(self, decode, final))
+
+    def _decode(self, pcm: bytes, requested_at: float, final: bool) -> Transcribed | ProviderError:
+        try:
+            text = self._engine.transcribe(to_samples(pcm[: len(pcm) & ~1]), self._language, draft=not final)
+        except ProviderError as error:
+            return error
+        except Exception as error:  # the border: nothing of the engine's own may escape into the call
+            return ProviderError(f"recognition failed ({error})", provider="whisper", stage="stt")
+        seconds = len(pcm) / _BYTES_PER_S if final else 0.0
+        return Transcribed(text, final, requested_at, self._clock.now(), seconds)
+
+    def _deliver(self, number: int, answer: Transcribed | ProviderError) -> None:
+        if isinstance(answer, Transcribed):
+            if number != self._asked:
+                return
+            if not answer.final:
+                took = answer.ready_at - answer.requested_at
+                pace = max(_PARTIAL_EVERY, int(_PARTIAL_SHARE * took * _BYTES_PER_S))
+                self._next_partial = max(self._next_partial, self._heard + pace - int(took * _BYTES_PER_S))
+                if not answer.text:
+                    return
+        try:
+            self._results.send_nowait(answer)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            return  # closed while the engine was still at work
+
+    async def signals(self) -> AsyncIterator[Transcribed]:
+        """Partials and finals in order, until `aclose`. Raises ProviderError when the engine fails."""
+        async for answer in self._reader:
+            if isinstance(answer, ProviderError):
+                raise answer
+            yield answer
+
+    async def aclose(self) -> None:
+        """End `signals` and forget what waits; more than once is fine."""
+        self._withdraw()
+        self._results.close()
