@@ -21,8 +21,10 @@ from patter.softphone.echo import EchoGuard
 BLOCK_MS = 20.0
 RATES = (16_000, 48_000)  # the line's own rate first: the sound server converts better than we would; else 3:1
 SILENT_S = 0.5  # callbacks come every 20 ms; after this long without one the device is gone (no error tells)
+OPENING_S = 3.0  # an idle sound server calls back once and then stalls for up to 2 s while it wakes its devices
 CUSHION = 2  # blocks that wait before the first is taken: callbacks come up to 12 ms early or late
 LONGEST_WAIT = 8  # blocks; more means that our clock is slower than the device's, and old sound is dropped
+TAKES_A_SECOND = 50
 
 INSTALL = 'Install it with: pip install "patter[tui]".'
 PORTAUDIO = "Install it (Debian/Ubuntu: apt-get install libportaudio2), or rehearse by typing."
@@ -114,12 +116,14 @@ class SoundDevice:
         self._far: deque[bytes] = deque(maxlen=LONGEST_WAIT)
         self._far_flows = False
         self._primed = False
+        self._takes, self._least_waiting = 0, LONGEST_WAIT
         self._from_line = Converter(line, DEVICE_FORMAT)
         self._to_line = Converter(DEVICE_FORMAT, line)
         self._to_card = Converter(DEVICE_FORMAT, DEVICE_FORMAT)
         self._from_card = Converter(DEVICE_FORMAT, DEVICE_FORMAT)
         self._mic, self._speaker = Meter(), Meter()
         self._streams: list[Any] = []
+        self._opened = 0.0
         self._seen = [0.0, 0.0]
         self._stopped = False
         self._closing = False
@@ -173,8 +177,8 @@ class SoundDevice:
             "dtype": "int16",
             "latency": "low",
         }
-        now = time.monotonic()
-        self._seen = [now, now]
+        self._opened = time.monotonic()
+        self._seen = [self._opened, self._opened]
         for make, name, callback in (
             (sound.RawInputStream, self._names[0], self._record),
             (sound.RawOutputStream, self._names[1], self._play),
@@ -205,8 +209,9 @@ class SoundDevice:
         """The device stopped during the call, by its own word or by its silence."""
         if not self._streams:
             return None
-        silent = time.monotonic() - min(self._seen)
-        if not self._stopped and silent < SILENT_S:
+        now = time.monotonic()
+        silent = now - min(self._seen) >= SILENT_S and now - self._opened >= OPENING_S
+        if not self._stopped and not silent:
             return None
         what = "speaker" if self._seen[1] < self._seen[0] else "microphone"
         return DeviceProblem(
@@ -218,8 +223,11 @@ class SoundDevice:
     def _record(self, data: Any, frames: int, when: Any, status: Any) -> None:
         self._seen[0] = time.monotonic()
         near = self._from_card.convert(bytes(data))
-        if not self._far_flows:
-            self._far_flows = len(self._far) >= CUSHION
+        self._far_flows = self._far_flows or len(self._far) >= CUSHION
+        while (
+            len(self._far) > 2 * CUSHION
+        ):  # after a stall: older blocks would reach the canceller later than their echo
+            self._far.popleft()
         far = self._far.popleft() if self._far_flows and self._far else bytes(len(near))
         if len(self._near) >= LONGEST_WAIT:
             self._near.popleft()
@@ -245,10 +253,22 @@ class SoundDevice:
         if not (self._primed and self._near):
             self._primed = False
             return b""
+        self._shorten_wait()
         near, far = self._near.popleft()
         clean = self._guard.clean(near, far)
         self._mic.add(clean)
         return self._to_line.convert(clean)
+
+    def _shorten_wait(self) -> None:
+        """Drop what has been waiting for a whole second without being needed: a stall must not become a lasting delay."""
+        self._least_waiting = min(self._least_waiting, len(self._near))
+        self._takes += 1
+        if self._takes < TAKES_A_SECOND:
+            return
+        for _ in range(self._least_waiting - CUSHION):
+            self._near.popleft()
+            self.dropped += 1
+        self._takes, self._least_waiting = 0, LONGEST_WAIT
 
     def hear(self, frame: bytes) -> None:
         """Not used: the speaker pulls."""
