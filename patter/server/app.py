@@ -32,9 +32,10 @@ from patter.server.twilio_routes import Account, TwilioRoutes
 
 HOST = "127.0.0.1"
 IDLE_CONNECTION_S = 30.0  # also the time a new connection has to send a whole request head
+LINGER_S = 1.0  # how long the rest of a refused body is taken, so that its sender can read the refusal
 HEAD_LINE = 8190  # bytes of a request line or a header
 HEADERS = 64
-GOODBYE_S = 3.0  # how long open requests may take to finish when the server closes
+GOODBYE_S = 1.0  # how long open requests may take to finish when the server closes
 
 
 class PortInUse(Exception):

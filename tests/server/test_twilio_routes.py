@@ -382,3 +382,4 @@ async def test_a_carrier_that_reads_nothing_is_cut_off(tmp_path: Path, monkeypat
             ended = await rig.seen(CallEnded, events, call_id=SID)
             assert isinstance(ended, CallEnded)
             assert ended.reason == "line_lost"
+            pipe.resume_reading()

@@ -1,0 +1,39 @@
+"""`python -m tests.support.fake_engine AGENTS HOME [PORT]`: a whole engine process whose calls are fakes.
+
+The process is the real one (home, signals, log, journal, server); only what calls are made of is not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from patter.bus import Bus
+from patter.clock import Clock
+from patter.observe.journal import Journal
+from patter.server.host import Options, Parts, host
+from tests.support.fake_calls import FakeCalls
+
+
+@asynccontextmanager
+async def parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
+    """Fake calls with a real journal."""
+    journal = Journal(home)
+    bus.add_sink(journal)
+    calls = FakeCalls(bus)
+
+    async def warm() -> None:
+        raise RuntimeError("the engines of a fake cannot be loaded: my card is 4111")
+
+    try:
+        yield Parts(calls.open_call, calls.rungs, warm)
+    finally:
+        journal.close()
+
+
+if __name__ == "__main__":
+    agents, home, port, linger = (*sys.argv[1:], *("0", "")[len(sys.argv) - 3 :])
+    options = Options(Path(home), Path(agents), "0.test", int(port), linger_s=float(linger) if linger else None)
+    sys.exit(host(options, parts))
