@@ -36,7 +36,7 @@ class Device(Protocol):
 
     @property
     def aec(self) -> str:
-        """"on", "half-duplex" or "off"."""
+        """ "on", "half-duplex" or "off"."""
 
     def open(self, pull: Callable[[], bytes]) -> None:
         """Start. Raises DeviceProblem."""
