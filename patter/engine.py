@@ -10,17 +10,24 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 
 from patter.assembly import Workshop
 from patter.builders import Keys
 from patter.bus import Bus
 from patter.clock import Clock
+from patter.events import RecordingSaved
 from patter.models import Agent, OnMessage
 from patter.observe.cost import Prices
-from patter.observe.journal import Journal
+from patter.observe.journal import Journal, call_folder
 from patter.observe.metrics import MetricsReader
+from patter.observe.recorder import Recorder
 from patter.ports import CallInfo, Transport
 from patter.server.desk import CallSession
 from patter.server.host import Options, Parts, host
@@ -82,10 +89,39 @@ def _version() -> str:
         return "0"
 
 
+class _Recordings:
+    """One recorder for every call with sound; told to the world when its file is whole."""
+
+    def __init__(self, home: Path, bus: Bus, clock: Clock) -> None:
+        self._home, self._bus, self._clock = home, bus, clock
+        self._open: dict[str, Recorder] = {}
+
+    def taps(self, call: CallInfo, transport: Transport) -> tuple[Recorder, ...]:
+        """The taps of a call that begins."""
+        if transport.abilities.plays is None:
+            return ()
+        path = call_folder(self._home, call.call_id) / "recording.wav"
+        recorder = Recorder(path, self._clock, saved=partial(self._saved, call.call_id))
+        self._open[call.call_id] = recorder
+        return (recorder,)
+
+    def _saved(self, call_id: str, path: str, duration_s: float) -> None:
+        self._open.pop(call_id, None)
+        self._bus.publish(RecordingSaved(call_id=call_id, path=path, duration_s=round(duration_s, 3)))
+
+    async def aclose(self) -> None:
+        """Wait until the files of all calls, which are over, are whole."""
+        for recorder in list(self._open.values()):
+            recorder.close(self._clock.now())
+            await anyio.to_thread.run_sync(recorder.join)
+        await anyio.lowlevel.checkpoint()  # the threads have left their last word to the loop
+
+
 @asynccontextmanager
 async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
     """Joins the watchers to the bus and the workshop to the server."""
     journal = Journal(home)
+    recordings = _Recordings(home, bus, clock)
     leave = [bus.add_sink(journal), bus.add_sink(MetricsReader(bus, Prices.load()))]
     stt_model = os.environ.get("PATTER_STT_MODEL", "")
     try:
@@ -100,6 +136,7 @@ async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
                 agent_name: str = "",
                 agent_version: str = "",
             ) -> CallSession:
+                workshop.check(agent)
                 return workshop.open_call(
                     call,
                     agent,
@@ -107,13 +144,16 @@ async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
                     on_message=on_message,
                     agent_name=agent_name,
                     agent_version=agent_version,
+                    taps=recordings.taps(call, transport),
                 )
 
             yield Parts(open_call, workshop.rungs, workshop.warm)
     finally:
+        with anyio.CancelScope(shield=True):
+            await recordings.aclose()
         for remove in leave:
             remove()
-        journal.close()
+        await anyio.to_thread.run_sync(journal.close)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -241,7 +242,7 @@ async def test_bodies_that_are_no_json_or_too_large_are_refused(raw: bytes, stat
 
 
 async def test_a_body_without_a_length_is_limited_too(tmp_path: Path) -> None:
-    async def endless():  # type: ignore[no-untyped-def]
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b" " * 65_536
 

@@ -114,7 +114,7 @@ async def test_a_burst_of_partials_costs_no_closed_fact(tmp_path: Path) -> None:
         for number in range(5_000):
             rig.bus.publish(CallerPartial(call_id="CA1", text=str(number)))
         publish(rig, "whole")
-        kinds = []
+        kinds: list[str] = []
         with anyio.fail_after(20):
             while not kinds or kinds[-1] != "CallerSaid":
                 kinds.append(json.loads(await socket.receive_str())["type"])
