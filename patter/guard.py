@@ -14,6 +14,8 @@ from patter.models import Guardrail
 
 log = logging.getLogger(__name__)
 
+_PUNCTUATION = " .,;:!?…—–-\"'”’)"
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
@@ -41,15 +43,16 @@ class Guards:
     def screen(self, spoken: str, piece: str) -> tuple[str, str | None]:
         """What to say instead of `piece` after `spoken`, and the guardrail that tripped (None: say `piece` itself).
 
-        Blocked terms are case-insensitive substrings of the joined text, whatever white space lies between its pieces;
-        a term counts if any of it lies in `piece`, for what stands wholly in `spoken` is already out. Then `check(text)`
-        gets the piece alone and, if that passes, the joined reply. A check that raises blocks the piece: a rule that
-        cannot be asked must not let text through."""
+        Blocked terms are case-insensitive substrings of the joined text, whatever white space or closing punctuation lies
+        between its pieces; a term counts if any of it lies in `piece`, for what stands wholly in `spoken` is already out.
+        Then `check(text)` gets the piece alone and, if that passes, the joined reply. A check that raises blocks the
+        piece: a rule that cannot be asked must not let text through."""
         if not self._rules or not piece.strip():
             return piece, None
         before, new = _folded(spoken), _folded(piece)
-        tail = before[-self._reach :] if self._reach else ""
-        joined = (tail + " " + new, tail + new) if tail else (new,)
+        tail = before[-self._reach - 8 :] if self._reach else ""
+        ends = (tail, tail.rstrip(_PUNCTUATION))  # a term that a sentence's end splits has that end inside
+        joined = [end + gap + new for end in ends for gap in (" ", "")] if tail else [new]
         for rule in self._rules:
             if any(_reaches(text, term, len(text) - len(new)) for text in joined for term in rule.terms):
                 return rule.replacement, rule.name

@@ -31,6 +31,8 @@ def test_a_blocked_term_is_replaced_in_any_case_and_inside_words(text: str) -> N
     [
         ("It is a purple", "elephant."),
         ("It is a purple ", "elephant"),
+        ("It is a purple.", "Elephant here."),
+        ("purple …", "elephant"),
         ("purple ele", "phant"),
         ("Call Kr0", "ne now"),
         ("kr", " 0ne kr0ne"),

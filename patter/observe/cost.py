@@ -138,7 +138,7 @@ class CostFold:
 
     def amount(self, stage: str, key: str) -> float:
         """How much of `key` was used in `stage` by all providers together."""
-        return sum(amounts.get(key, 0.0) for (used, _, _), amounts in self._used.items() if used == stage)
+        return sum((amounts.get(key, 0.0) for (used, _, _), amounts in self._used.items() if used == stage), 0.0)
 
     def breakdown(self) -> CostBreakdown:
         """The cost so far in USD. What has no price row is not in it: see `unpriced`."""

@@ -34,6 +34,9 @@ Kind = Literal["greeting", "answer", "say", "filler"]
 NO_REPLY = -1
 """`TurnMeasured.reply_id` of a turn that was never answered."""
 
+LAST_WORDS = ("end_call", "transfer_call")
+"""Tools after which the agent says nothing more: the reply that asked for them is the turn's last."""
+
 
 @dataclass(slots=True)
 class _Reply:
@@ -169,7 +172,9 @@ class CallFold:
         return self._sounding(turn, reply, event.at) if turn is not None else []
 
     def _reply_text(self, event: ReplyText) -> list[TurnMeasured]:
-        self._reply(event.reply_id).generated += event.text
+        reply = self._reply(event.reply_id)
+        gap = " " if reply.generated.endswith((".", "!", "?", "…")) and not event.text[:1].isspace() else ""
+        reply.generated += gap + event.text
         turn = self._by_reply.get(event.reply_id)
         if turn is not None and not turn.tools:
             turn.owes_reply = False
@@ -200,7 +205,7 @@ class CallFold:
     def _tool_called(self, event: ToolCalled) -> list[TurnMeasured]:
         turn = self._turn(event.turn)
         turn.tools.add(event.tool_id)
-        turn.owes_reply = True
+        turn.owes_reply = turn.owes_reply or event.name not in LAST_WORDS
         return []
 
     def _tool_returned(self, event: ToolReturned) -> list[TurnMeasured]:

@@ -164,14 +164,14 @@ def test_a_tool_inside_one_reply_closes_with_that_reply() -> None:
     assert [one.closed for one in fold(*events)] == [False, True]
 
 
-def test_a_turn_that_only_hung_up_closes_with_the_call() -> None:
+def test_a_turn_that_hangs_up_closes_with_its_last_words() -> None:
     events = [
         said(1, T0 + 5), *answer(1, 1, T0 + 5)[:-1],
         ToolCalled(call_id="c", at=T0 + 5.3, turn=1, tool_id="a", name="end_call", arguments="{}"),
         AgentSaid(call_id="c", at=T0 + 6, turn=1, reply_id=1, text="Bye."),
         CallEnded(call_id="c", at=T0 + 7, reason="agent_ended"),
     ]  # fmt: skip
-    assert [one.closed for one in fold(*events)] == [False, True]
+    assert [(one.closed, one.at) for one in fold(*events)] == [(False, T0 + 5.35), (True, T0 + 6)]
 
 
 def test_a_turn_without_an_answer_closes_at_the_next_one() -> None:
