@@ -43,12 +43,11 @@ class Start:
 
 @dataclass(slots=True)  # not frozen: there are fifty a second of it on every call, and freezing triples the price
 class Media:
-    """One frame of sound, still in base64 (`sound_of` decodes it). `timestamp` in ms since the stream began."""
+    """One frame of sound, still in base64 (`sound_of` decodes it). `timestamp`: digits, ms since the stream began, or ""."""
 
     payload: str
     track: str
-    timestamp: int
-    chunk: int
+    timestamp: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,7 @@ def read(text: str) -> CarrierMessage:
         return Media(
             _text(media, "payload", "media"),
             _text(media, "track", "media", "inbound"),
-            _count(media, "timestamp"),
-            _count(media, "chunk"),
+            _text(media, "timestamp", "media", ""),
         )
     if event == "mark":
         return Mark(_text(_part(message, "mark"), "name", "mark"))
@@ -300,12 +298,6 @@ def _text(part: dict[str, Any], name: str, where: str, missing: str | None = Non
     if not isinstance(value, str):
         raise WireError(f"{where}.{name} is missing or not a string")
     return value
-
-
-def _count(part: dict[str, Any], name: str) -> int:
-    """Decimal digits in a string; 0 if there are none (a frame is worth more than its number)."""
-    value = part.get(name)
-    return int(value) if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit() else 0
 
 
 def _digit(value: str) -> str:
