@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 STEP_MS = 50  # quiet for this long means: the editor has finished writing
 GATHER_MS = 400  # but a program that writes without pause is read at least this often
+POLL_MS = 1_000  # where the system cannot tell of changes
 FILES = 500  # of one directory; more is not a directory of agents
 
 
@@ -90,6 +91,7 @@ class Agents:
         self._reading = anyio.Lock()
         self._wake = anyio.Event()
         self._stopping = False
+        self._polling = False
 
     # ------------------------------------------------------------------ asking
 
@@ -182,6 +184,8 @@ class Agents:
                 rust_timeout=1_000,
                 yield_on_timeout=True,
                 recursive=False,
+                force_polling=self._polling,
+                poll_delay_ms=POLL_MS,
             )
             looked = False
             try:
@@ -190,10 +194,10 @@ class Agents:
                         if paths or not looked:  # at first: what changed while the watch was being set up
                             looked = looked or not paths
                             await self._rescan(_modules(path for _, path in paths))
-            except OSError:  # a folder went away, or the system has no watches left
-                log.exception("agent files cannot be watched")
-                await anyio.sleep(1)
-                await self._rescan()
+            except Exception:  # a folder went away, or the system has no watches left
+                log.exception("agent files cannot be watched by the system: looking at them every second instead")
+                self._polling = True
+                await anyio.sleep(POLL_MS / 1000)
 
     def stop(self) -> None:
         """End `watch`."""

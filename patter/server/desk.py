@@ -218,8 +218,12 @@ class Desk:
     def update(self, file: AgentFile) -> None:
         """Give a new version to the calls of this agent file, from their next turn on."""
         for live in list(self._calls.values()):
-            if live.agent == file.path:
+            if live.agent != file.path:
+                continue
+            try:
                 live.session.update(file.agent, file.version)
+            except Exception:  # one call's trouble with a new version is not the others'
+                log.exception("a call could not take a new version", extra={"call_id": live.session.call.call_id})
 
     # ------------------------------------------------------------------ the end
 

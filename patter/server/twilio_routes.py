@@ -6,11 +6,12 @@ carrier of a rehearsal comes through here like any other.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import anyio
@@ -237,10 +238,12 @@ class _MediaSocket:
             return
         writing = self._socket.send_str(text)
         try:
-            writing.send(None)  # the frame is in the pipe's buffer before the first suspension
+            drained = writing.send(None)  # the frame is in the pipe's buffer before the first suspension
         except (StopIteration, ConnectionError):
             return
         writing.close()  # suspended only to wait for the buffer to empty, which a call must not do
+        if isinstance(drained, asyncio.Future):
+            drained.add_done_callback(_take_outcome)
 
     @property
     def closing(self) -> bool:
@@ -277,6 +280,12 @@ def _check(start: Start, expected: _Expected) -> None:
         raise WireError("the stream is not the call that this token was made for")
     if start.format != MULAW_8K and not expected.account.loopback:
         raise WireError("this line carries audio/x-mulaw at 8000 Hz only")
+
+
+def _take_outcome(waited: asyncio.Future[Any]) -> None:
+    """Nobody waits for this any more; a broken pipe is told by the reading side."""
+    if not waited.cancelled():
+        waited.exception()
 
 
 def _twiml(text: str) -> web.Response:

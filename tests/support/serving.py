@@ -49,6 +49,13 @@ class Rig:
     async def text_call(self) -> str:
         return str((await self.rehearse())["call_id"])
 
+    def everything(self) -> Subscription:
+        """A subscription that holds all that was published."""
+        subscription = self.bus.subscribe()
+        for event in self.bus.since(0) or []:
+            subscription.push(event)
+        return subscription
+
     async def seen(self, kind: type[Event], since: Subscription, **fields: Any) -> Event:
         """The first event of this kind with these fields that comes through the subscription."""
         with anyio.fail_after(10):
