@@ -127,12 +127,11 @@ class Workbench(App[Engine]):
     async def _look_after(self) -> None:
         """Four times a second: what the desk asked for that is no drawing."""
         desk, bench = self.desk, self.bench
-        if "gap" in desk.dirty:
-            desk.dirty.discard("gap")
+        wanted, desk.wanted = desk.wanted, set()
+        if "everything" in wanted:
             self.work(desk.fill_gap(), "gap")
-        if "agents changed" in desk.dirty:
-            desk.dirty.discard("agents changed")
-            self.work(self._agents_again(), "agents")
+        elif "agents" in wanted:
+            self.work(desk.refresh_agents(), "agents")
         editor = bench.query_one(Editor)
         await editor.look_at_disk()
         path = desk.agent_path
@@ -143,10 +142,6 @@ class Workbench(App[Engine]):
                 desk.count_caller_lines(_text(path))
         live = len(desk.state.live())
         self.title = f"{self._glyphs.live} {live} live - patter" if live else "patter"
-
-    async def _agents_again(self) -> None:
-        await self.desk.refresh_agents()
-        self.bench.desk.dirty |= {"agents", "rungs"}
 
     async def _open_editor(self) -> None:
         path = self.desk.agent_path

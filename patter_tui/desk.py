@@ -49,6 +49,8 @@ class Desk:
     state: State = field(default_factory=State)
     phone: Phone = field(default_factory=Phone)
     dirty: set[str] = field(default_factory=lambda: set(ALL_PARTS))
+    wanted: set[str] = field(default_factory=set)
+    """What has to be fetched anew: "everything" (events were missed), "agents"."""
     status: str = "starting"
     detail: str = ""
     engine: Engine | None = None
@@ -70,7 +72,6 @@ class Desk:
             )
         except EngineUnavailable as error:
             self._become("problem", f"{error.problem} {error.fix}".strip())
-            self.notify("Engine", str(error), "error")
             return
         self.link = Link(self.engine)
         if self.state.engine_id != self.engine.engine_id:
@@ -132,7 +133,7 @@ class Desk:
         """Fetch the list of calls. Raises Refused."""
         if self.link is None:
             return
-        answer = await self.link.get("/calls", limit=200, offset=0)
+        answer = await self.link.get("/calls", limit=100, offset=0)
         data = answer.get("data")
         set_rows(self.state, data if isinstance(data, list) else [], int(answer.get("pagination", {}).get("total", 0)))
         self.dirty.add("calls")
@@ -150,7 +151,7 @@ class Desk:
     def _greeted(self, hello: dict[str, Any]) -> None:
         if hello.get("gap"):
             self.state.seq = int(hello.get("seq") or 0)
-            self.dirty |= {"gap", *ALL_PARTS}
+            self.wanted.add("everything")
 
     async def fill_gap(self) -> None:
         """Events were missed: fetch the lists and the shown call anew."""
@@ -167,10 +168,10 @@ class Desk:
             return
         self.dirty |= apply(self.state, event)
         if isinstance(event, AgentChanged) and not event.call_id:
-            self.dirty.add("agents changed")
+            self.wanted.add("agents")
         elif isinstance(event, AgentRejected):
             where = f" line {event.line}" if event.line else ""
-            self.dirty.add("agents changed")
+            self.wanted.add("agents")
             self.notify(
                 f"{event.agent}{where}", f"{event.problem} {event.fix} The version before stays in use.", "warning"
             )

@@ -26,6 +26,9 @@ PROTOCOL = 1
 START_SECONDS = 30.0
 """A cold start imports the server and reads agent files; a slow disk may need this long."""
 
+LINGER_SECONDS = 600
+"""An engine whose workbench vanished (a closed terminal) and that carries no call ends by itself after this time."""
+
 STOP_SECONDS = 6.0
 """The engine ends calls and closes files in this time; then it is ended by force."""
 
@@ -121,6 +124,7 @@ def start(paths: Paths, files: Sequence[Path] = (), *, command: Sequence[str] = 
         "--home",
         str(paths.home),
     ]
+    line += ["--linger", str(LINGER_SECONDS)]
     for file in files:
         line += ["--agent", str(file)]
     environment = os.environ | ({"PATTER_STT_MODEL": stt_model} if stt_model else {})
@@ -137,9 +141,7 @@ def start(paths: Paths, files: Sequence[Path] = (), *, command: Sequence[str] = 
     while time.monotonic() < deadline:
         ended = process.poll()
         if ended is not None and ended != 3:
-            raise EngineUnavailable(
-                f"The engine stopped at its start: {_last_line(said)}", f"Its log: {paths.engine_log}"
-            )
+            raise EngineUnavailable(f"The engine stopped at its start: {_last_line(said)}", f"Its last words: {said}")
         found = find(paths)
         if found is not None:
             if found.pid == process.pid:

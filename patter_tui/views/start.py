@@ -49,12 +49,12 @@ def rows(ready: Ready, phone: Phone, width: int, glyphs: Glyphs) -> list[Row]:
         return [*made, BLANK, _key("F2", "mend it in the editor", "", inner)]
     if ready.greeting:
         made += _indent(wrap(((f"“{clean(ready.greeting)}”", "muted"),), inner))
-    own = "your microphone and speaker" if phone.sound else phone.problem
-    lines = f"{ready.caller_lines} lines from [rehearsal]" if ready.caller_lines else "no [rehearsal] lines in the file"
+    own = "microphone and speaker" if phone.sound else phone.problem
+    lines = f"has {ready.caller_lines} lines to say" if ready.caller_lines else "has no lines yet"
     made += [
         BLANK,
-        _key("d", "talk to it yourself", own, inner),
-        _key("s", "let a simulated caller talk to it", lines, inner),
+        _key("d", "call it yourself", own, inner),
+        _key("s", "a simulated caller calls it", lines, inner),
         _key("t", "type to it", "no sound needed", inner),
         BLANK,
     ]
@@ -89,9 +89,9 @@ def _rung(stage: str, verb: str, ready: Ready, width: int, glyphs: Glyphs) -> li
 
 def _key(key: str, what: str, detail: str, width: int) -> Row:
     """A key, what it does, and a remark where there is room for a useful part of it."""
-    room = width - 44
+    room = width - 39
     shown = fit(detail, room) if room >= min(20, len(detail)) else ""
-    return (("  ", ""), (pad(key, 8), "accent"), (pad(what, 34), "text"), (shown, "muted"))
+    return (("  ", ""), (pad(key, 8), "accent"), (pad(what, 29), "text"), (shown, "muted"))
 
 
 def _indent(rows_: list[Row]) -> list[Row]:

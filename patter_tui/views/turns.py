@@ -38,7 +38,10 @@ def table(call: Call, selected: int, width: int, glyphs: Glyphs) -> tuple[list[R
     roomy = width >= 45
     columns = SEGMENTS if roomy else tuple(item for item in SEGMENTS if item[0] not in ("first_sentence", "playout"))
     head: Row = (
-        (pad("  #", 5) + "".join(right(head, 5) for _, head, _ in columns) + right("e2e", 6) + " " + right("$", 8), "muted"),
+        (
+            pad("  #", 5) + "".join(right(head, 5) for _, head, _ in columns) + right("e2e", 6) + " " + right("$", 8),
+            "muted",
+        ),
     )
     rows = [_turn_row(turn, index == selected, columns, glyphs) for index, turn in enumerate(call.turns)]
     samples = call.samples()

@@ -255,8 +255,17 @@ class Editor(Vertical):
         self.border_title = f"Agent {self._glyphs.rule} {self.agent.path.name}"
         self.border_subtitle = f"{self._glyphs.live} {state}" if self.modified else state
         view = self.query_one("#problems", LineView)
-        view.show(self._problem_rows(max(20, view.text_width)))
+        view.show(self._problem_rows(self._inner))
         view.display = bool(self.problems)
+
+    @property
+    def _inner(self) -> int:
+        """Cells for words inside the frame (the lists may still be hidden, and then know no width)."""
+        return max(20, self.size.width - 3)
+
+    def on_resize(self) -> None:
+        """Wrap the problems anew."""
+        self.tell()
 
     def _problem_rows(self, width: int) -> list[Row]:
         rows: list[Row] = []
@@ -271,7 +280,7 @@ class Editor(Vertical):
         """Show what changed since the text that the last call used; None if there was no call yet."""
         view = self.query_one("#difference", LineView)
         lines = agents.difference(before, self.text) if before is not None else []
-        width = max(20, view.text_width)
+        width = self._inner
         if not lines:
             text = "as in the last call" if before is not None else "no call yet"
             view.show([((f"{self._glyphs.dot} {text}", "muted"),)])

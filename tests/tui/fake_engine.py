@@ -89,7 +89,14 @@ class FakeEngine:
 
     def _write_file(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
-        facts = {"pid": os.getpid(), "port": self.port, "token": TOKEN, "engine_id": self.engine_id, "version": "0.3.0", "protocol": 1}
+        facts = {
+            "pid": os.getpid(),
+            "port": self.port,
+            "token": TOKEN,
+            "engine_id": self.engine_id,
+            "version": "0.3.0",
+            "protocol": 1,
+        }
         (self.home / "engine.json").write_text(json.dumps(facts))
         if self.ours:
             (self.home / "started-by-workbench.json").write_text(json.dumps({"engine_id": self.engine_id}))
@@ -134,10 +141,14 @@ class FakeEngine:
         return answer
 
     async def _health(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "version": "0.3.0", "protocol": 1, "engine_id": self.engine_id, "pid": os.getpid()})
+        return web.json_response(
+            {"status": "ok", "version": "0.3.0", "protocol": 1, "engine_id": self.engine_id, "pid": os.getpid()}
+        )
 
     async def _engine(self, request: web.Request) -> web.Response:
-        return _data({"engine_id": self.engine_id, "rungs": self.rungs, "calls": len(self.rows), "watchers": len(self.sockets)})
+        return _data(
+            {"engine_id": self.engine_id, "rungs": self.rungs, "calls": len(self.rows), "watchers": len(self.sockets)}
+        )
 
     async def _agents(self, request: web.Request) -> web.Response:
         return _data(self.agents)
@@ -158,7 +169,9 @@ class FakeEngine:
         if "rehearse" in self.refuse:
             return web.json_response({"error": self.refuse["rehearse"]}, status=409)
         if body["line"] != "text":
-            return web.json_response({"data": {"call_id": None, "dial": self.dial | {"line": body["line"]}, "notes": []}}, status=201)
+            return web.json_response(
+                {"data": {"call_id": None, "dial": self.dial | {"line": body["line"]}, "notes": []}}, status=201
+            )
         call_id = f"text-{len(self.journals) + 1}"
         answer = web.json_response({"data": {"call_id": call_id, "dial": None, "notes": []}}, status=201)
         await self.publish(
@@ -168,7 +181,9 @@ class FakeEngine:
         return answer
 
     async def _calls(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": self.rows, "pagination": {"limit": 200, "offset": 0, "count": 0, "total": len(self.rows)}})
+        return web.json_response(
+            {"data": self.rows, "pagination": {"limit": 200, "offset": 0, "count": 0, "total": len(self.rows)}}
+        )
 
     async def _events(self, request: web.Request) -> web.Response:
         return _data([ev.to_json(event) for event in self.journals.get(request.match_info["id"], [])])
@@ -203,7 +218,9 @@ class FakeEngine:
         await socket.prepare(request)
         after = request.query.get("after")
         known = request.query.get("engine", "") == self.engine_id
-        await socket.send_json({"hello": {"engine_id": self.engine_id, "seq": len(self.published), "gap": self.gap or not known}})
+        await socket.send_json(
+            {"hello": {"engine_id": self.engine_id, "seq": len(self.published), "gap": self.gap or not known}}
+        )
         for event in self.published[int(after) :] if after is not None else []:
             await socket.send_json(ev.to_json(event))
         self.sockets.append(socket)

@@ -34,10 +34,27 @@ def main(log: str, sound: str, call_id: str) -> None:
             command = json.loads(line)
             if command["do"] == "dial":
                 if sound == "silent" and command["device"] == "sound":
-                    say(**{"is": "ready", "sound": False, "problem": "No sound device was found.", "fix": "Plug one in, or press s or t."})
+                    say(
+                        **{
+                            "is": "ready",
+                            "sound": False,
+                            "problem": "No sound device was found.",
+                            "fix": "Plug one in, or press s or t.",
+                        }
+                    )
                     say(**{"is": "ended", "reason": "failed"})
                     break
-                say(**{"is": "ready", "sound": True, "problem": "", "fix": "", "aec": "on", "input": "Built-in Mic", "output": "Headphones"})
+                say(
+                    **{
+                        "is": "ready",
+                        "sound": True,
+                        "problem": "",
+                        "fix": "",
+                        "aec": "on",
+                        "input": "Built-in Mic",
+                        "output": "Headphones",
+                    }
+                )
                 say(**{"is": "ringing"})
                 say(**{"is": "in_call", "call_id": call_id})
                 threading.Thread(target=levels, args=(stop,), daemon=True).start()

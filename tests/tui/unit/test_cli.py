@@ -15,7 +15,12 @@ from patter_tui import cli, clipboard, term
 def python(*line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python with our packages, its input and output being pipes."""
     return subprocess.run(
-        [sys.executable, *line], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=os.environ | environment, check=False
+        [sys.executable, *line],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | environment,
+        check=False,
     )
 
 
@@ -48,7 +53,10 @@ def test_tmux_gets_all_colours_unless_the_user_chose() -> None:
 
 def test_help_and_version_load_no_interface() -> None:
     code = "import sys; from patter_tui import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
-    done = python("-c", code + "print(sorted(name for name in sys.modules if name.split('.')[0] in ('textual', 'rich', 'websockets')))")
+    done = python(
+        "-c",
+        code + "print(sorted(name for name in sys.modules if name.split('.')[0] in ('textual', 'rich', 'websockets')))",
+    )
     assert done.stdout.splitlines()[-1] == "[]"
     assert "patter-tui stop" in done.stdout
 

@@ -140,7 +140,10 @@ def test_a_dead_engine_ends_its_calls_and_keeps_what_was_said() -> None:
 def test_old_ended_calls_are_forgotten_but_never_the_shown_one() -> None:
     state = State(shown="call-0")
     for number in range(store.KEPT_CALLS + 5):
-        for event in (ev.CallStarted(call_id=f"call-{number}"), ev.CallEnded(call_id=f"call-{number}", reason="failed", at=1.0)):
+        for event in (
+            ev.CallStarted(call_id=f"call-{number}"),
+            ev.CallEnded(call_id=f"call-{number}", reason="failed", at=1.0),
+        ):
             apply(state, event)
     assert "call-0" in state.calls
     assert len(state.calls) <= store.KEPT_CALLS + 2
@@ -164,6 +167,12 @@ def test_a_softphone_reports_levels_and_its_end() -> None:
     phone = Phone(state="starting")
     phone.take({"is": "in_call", "call_id": "CA1"})
     phone.take({"is": "levels", "mic": -12, "speaker": None, "jitter_ms": 3, "dropped": 2, "aec": "half-duplex"})
-    assert (phone.state, phone.mic, phone.speaker, phone.dropped, phone.aec) == ("in call", -12.0, -90.0, 2, "half-duplex")
+    assert (phone.state, phone.mic, phone.speaker, phone.dropped, phone.aec) == (
+        "in call",
+        -12.0,
+        -90.0,
+        2,
+        "half-duplex",
+    )
     phone.take({"is": "ended", "reason": "caller_hung_up"})
     assert (phone.state, phone.call_id, phone.mic) == ("off", "", -90.0)

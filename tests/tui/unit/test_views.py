@@ -145,19 +145,21 @@ def ready(**changes: object) -> start.Ready:
 
 def test_the_start_page_names_the_keys_and_says_plainly_that_there_is_no_model() -> None:
     text = "\n".join(lines(start.rows(ready(), Phone(), 90, UNICODE)))
-    assert "d       talk to it yourself" in text
-    assert "6 lines from [rehearsal]" in text
+    assert "d       call it yourself" in text
+    assert "has 6 lines to say" in text
     assert "script responder  no model" in text
 
 
 def test_the_start_page_of_a_broken_agent_shows_line_and_problem_only() -> None:
     text = "\n".join(lines(start.rows(ready(problem="unknown key `voise`", line=4), Phone(), 90, UNICODE)))
     assert "line 4: unknown key `voise`" in text
-    assert "talk to it" not in text
+    assert "call it yourself" not in text
 
 
 def test_the_start_page_without_engine_offers_to_start_it() -> None:
-    text = "\n".join(lines(start.rows(ready(engine="down", engine_detail="The engine has stopped."), Phone(), 90, UNICODE)))
+    text = "\n".join(
+        lines(start.rows(ready(engine="down", engine_detail="The engine has stopped."), Phone(), 90, UNICODE))
+    )
     assert "The engine has stopped." in text
     assert "ctrl+e" in text
 
