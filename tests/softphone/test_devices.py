@@ -12,15 +12,17 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
+import soxr
 
-from patter.audio.format import MULAW_8K
+from patter.audio.format import MULAW_8K, PCM_16K
 from patter.audio.level import rms_dbfs
+from patter.audio.pacing import Pacer
 from patter.clock import Clock
 from patter.exceptions import ProviderError
 from patter.loopback.twilio import Dial
 from patter.ports import Synthesizer
 from patter.softphone import devices
-from patter.softphone.device import DeviceProblem
+from patter.softphone.device import LOUD_DBFS, DeviceProblem
 from patter.softphone.devices import SoundDevice, chosen, load_sounddevice, quiet_stderr
 from patter.softphone.echo import EchoGuard
 from patter.softphone.phone import Softphone
@@ -250,3 +252,49 @@ async def test_a_call_through_the_virtual_microphone_and_speaker(sound: VirtualA
     assert office.caller_loud_frames > 30
     assert office.playouts[:2] == ["started 1", "ended 1"]
     assert rms_dbfs(heard) > -60
+
+
+class Witness(EchoGuard):
+    """Notes how loud the microphone was before it was cleaned."""
+
+    def __init__(self, guard: EchoGuard) -> None:
+        super().__init__(canceller=guard._canceller)
+        self.loudest = -96.0
+
+    def clean(self, near: bytes, far: bytes) -> bytes:
+        self.loudest = max(self.loudest, rms_dbfs(near))
+        return super().clean(near, far)
+
+
+@pytest.mark.audio
+@pytest.mark.local
+@pytest.mark.anyio
+async def test_the_speaker_heard_by_the_microphone_stays_below_speech(sound: VirtualAudio) -> None:
+    """The whole acoustic path: speaker → 80 ms and −12 dB of room → microphone, with the agent's voice in it."""
+    pytest.importorskip("pywebrtc_audio")
+    hibari = pytest.importorskip("hibari")
+    text = "Thank you for calling Riverside Dental. We are open Monday to Friday, from eight until five, and Saturday until noon."
+    spoken = soxr.resample(np.asarray(hibari.Hibari()(text), np.float64).ravel(), 24_000, 16_000)
+    pcm = (np.clip(spoken / np.sqrt(np.mean(spoken**2)) * 0.1, -1, 1) * 32767).astype(np.int16).tobytes()
+    frames = iter([pcm[at : at + 640].ljust(640, b"\0") for at in range(0, len(pcm), 640)])
+    room = sound.run(
+        "pactl", "load-module", "module-loopback", "source=speaker.monitor", "sink=micfeed", "latency_msec=80"
+    )
+    sound.run("pactl", "set-sink-volume", "micfeed", "63%")  # −12 dB
+    guard = Witness(EchoGuard.best())
+    device = SoundDevice(PCM_16K, guard=guard)
+    cleaned: list[float] = []
+    try:
+        device.open(lambda: next(frames, bytes(640)))
+        pacer = Pacer(anyio.current_time())
+        while len(cleaned) < len(pcm) // 640:
+            await anyio.sleep(pacer.wait(anyio.current_time()))
+            cleaned.append(rms_dbfs(device.mouth()))
+            pacer.sent(anyio.current_time())
+    finally:
+        device.close()
+        sound.run("pactl", "unload-module", room)
+        sound.run("pactl", "set-sink-volume", "micfeed", "100%")
+    assert device.aec == "on"
+    assert guard.loudest > -35  # the echo was there
+    assert max(cleaned) < LOUD_DBFS
