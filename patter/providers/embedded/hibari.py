@@ -29,6 +29,10 @@ _LONG_WORDS = (
 _CLAUSE_WORDS = 3  # a shorter first clause would be over before the rest is ready
 _CLAUSE = re.compile(r"(?<=[,;:—.!?])\s+")
 _PEAK = 0.95  # of full scale, where louder sound is clipped: the voice's own peak is about 0.7
+_SILENT = 180  # -45 dBFS: breath and the voice's own noise stay below, the softest consonant does not
+_LEAD_MS = 20  # kept before the first sound, for its soft beginning
+_SENTENCE_MS = 260  # kept after a sentence: the pause before the next one
+_CLAUSE_MS = 120
 
 _lock = threading.Lock()
 _engines: dict[str, Any] = {}
@@ -69,7 +73,16 @@ class HibariSynthesizer:
         except Exception as error:  # the border: the engine and its runtime raise what they like
             raise ProviderError(f"synthesis failed ({error})", provider="hibari", stage="tts") from error
         scaled: npt.NDArray[np.int16] = (np.clip(sound, -_PEAK, _PEAK) * 32767).astype(np.int16)
-        return scaled.tobytes()
+        return _trimmed(scaled, _SENTENCE_MS if clause[-1:] in ".!?" else _CLAUSE_MS).tobytes()
+
+
+def _trimmed(sound: npt.NDArray[np.int16], pause_ms: int) -> npt.NDArray[np.int16]:
+    """Without the 300 ms of silence that the voice puts before everything, and with `pause_ms` of what it puts behind."""
+    loud = np.flatnonzero(np.abs(sound) > _SILENT)
+    if not len(loud):
+        return sound[:0]
+    a_ms = PCM_24K.rate // 1000
+    return sound[max(0, int(loud[0]) - _LEAD_MS * a_ms) : int(loud[-1]) + pause_ms * a_ms]
 
 
 def clauses(text: str) -> list[str]:
