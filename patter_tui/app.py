@@ -311,7 +311,7 @@ class Workbench(App[Engine]):
 
     def do_follow(self) -> None:
         """Back to the end of the transcript."""
-        self.bench.query_one("#transcript", LineView).scroll_end(animate=False)
+        self.bench.query_one("#transcript", LineView).to_end()
         self.desk.dirty.add("transcript")
 
     async def do_copy(self) -> None:

@@ -32,7 +32,9 @@ class LineView(ScrollView, can_focus=True):
         self._rows: list[Row] = []
         self._drawn: dict[str, Style] = {}
         self._cursor = -1
-        self.follow = follow
+        self._follow = follow
+        self.at_end = True
+        """Whether the last row is in view, or will be as soon as there is room."""
 
     # ------------------------------------------------------------------ content
 
@@ -52,10 +54,9 @@ class LineView(ScrollView, can_focus=True):
         old_cursor, self._cursor = self._cursor, cursor
         size = Size(self.text_width, len(rows))
         if size != self.virtual_size:
-            at_end = self.scroll_offset.y >= self.max_scroll_y - 1
             self.virtual_size = size
-            if self.follow and (at_end or len(old) == 0):
-                self.scroll_end(animate=False, immediate=True, x_axis=False)
+            if self._follow and self.at_end:
+                self.to_end()
         top, bottom = self.scroll_offset.y, self.scroll_offset.y + self.size.height
         for y in range(top, min(bottom, max(len(rows), len(old)))):
             before = old[y] if y < len(old) else None
@@ -68,14 +69,24 @@ class LineView(ScrollView, can_focus=True):
     def keep_in_view(self, y: int) -> None:
         """Scroll as little as needed for row `y` to be seen."""
         if y < self.scroll_offset.y:
-            self.scroll_to(y=y, animate=False)
+            self.scroll_to(y=y, animate=False, force=True)
         elif y >= self.scroll_offset.y + self.size.height > 0:
-            self.scroll_to(y=y - self.size.height + 1, animate=False)
+            self.scroll_to(y=y - self.size.height + 1, animate=False, force=True)
 
-    @property
-    def at_end(self) -> bool:
-        """Whether the last row is in view."""
-        return self.scroll_offset.y >= self.max_scroll_y - 1
+    def to_end(self) -> None:
+        """Show the last row."""
+        self.at_end = True
+        self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Whoever scrolls away from the end wants to read; whoever comes back wants to follow."""
+        super().watch_scroll_y(old_value, new_value)
+        self.at_end = round(new_value) >= self.max_scroll_y
+
+    def on_resize(self) -> None:
+        """More or less room: the end stays in view."""
+        if self._follow and self.at_end:
+            self.call_after_refresh(self.to_end)
 
     # ------------------------------------------------------------------ drawing
 
