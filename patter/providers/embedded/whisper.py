@@ -5,21 +5,19 @@ It owns the utterance's sound and which decode still counts; it refuses to find 
 
 from __future__ import annotations
 
-import math
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
-import anyio
-import anyio.from_thread
-import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from patter.audio.level import rms_dbfs
 from patter.clock import Clock
 from patter.exceptions import ProviderError
-from patter.providers.embedded.decode_queue import DecodeRequest
-from patter.providers.embedded.mel import to_samples
-from patter.providers.embedded.whisper_model import WhisperModel
+from patter.mailbox import Mailbox
+from patter.providers.embedded.decode_queue import DecodeQueue, DecodeRequest
+from patter.providers.embedded.mel import Floats, to_samples
 from patter.signals import Transcribed
 
 _BYTES_PER_S = 2 * 16000
@@ -33,6 +31,19 @@ _DIP_BYTES = int(0.06 * _BYTES_PER_S)
 _DIP_DB = 20.0  # sound this far below the utterance may be the pause: its final comes first
 
 
+class SpeechModel(Protocol):
+    """What the calls share: a model that turns a whole utterance into words, and the queue of its thread."""
+
+    @property
+    def name(self) -> str: ...
+
+    queue: DecodeQueue
+
+    def load(self) -> None: ...
+
+    def transcribe(self, samples: Floats, language: str, *, draft: bool) -> str: ...
+
+
 class WhisperTranscriber:
     """The `Transcriber` of one call. `language` is a code such as "en"; what follows a hyphen is ignored.
 
@@ -40,12 +51,12 @@ class WhisperTranscriber:
 
     name = "embedded"
 
-    def __init__(self, model: WhisperModel, clock: Clock, language: str = "en") -> None:
+    def __init__(self, model: SpeechModel, clock: Clock, language: str = "en") -> None:
         self.model = model.name
         self._engine, self._clock = model, clock
         self._language = language.split("-")[0].lower() or "en"
-        self._post: Callable[[Callable[[], None]], None] | None = None
-        self._results, self._reader = anyio.create_memory_object_stream[Transcribed | ProviderError](math.inf)
+        self._post: Callable[[Callable[[], None]], object] | None = None
+        self._answers: Mailbox[Transcribed | ProviderError] = Mailbox()
         self._audio = bytearray()
         self._forgotten = 0  # bytes dropped from the front of the audio so far
         self._fence = 0  # position before which everything belongs to utterances already taken
@@ -56,8 +67,7 @@ class WhisperTranscriber:
 
     async def start(self, tasks: TaskGroup) -> None:
         """Load the shared model if no call has. Raises ProviderError."""
-        token = anyio.lowlevel.current_token()
-        self._post = lambda action: anyio.from_thread.run_sync(action, token=token)
+        self._post = asyncio.get_running_loop().call_soon_threadsafe
         await anyio.to_thread.run_sync(self._engine.load)
 
     @property
@@ -160,14 +170,11 @@ class WhisperTranscriber:
                 self._next_partial = max(self._next_partial, self._heard + pace - int(took * _BYTES_PER_S))
                 if not answer.text:
                     return
-        try:
-            self._results.send_nowait(answer)
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            return  # closed while the engine was still at work
+        self._answers.put(answer)
 
     async def signals(self) -> AsyncIterator[Transcribed]:
         """Partials and finals in order, until `aclose`. Raises ProviderError when the engine fails."""
-        async for answer in self._reader:
+        async for answer in self._answers:
             if isinstance(answer, ProviderError):
                 raise answer
             yield answer
@@ -175,4 +182,4 @@ class WhisperTranscriber:
     async def aclose(self) -> None:
         """End `signals` and forget what waits; more than once is fine."""
         self._withdraw()
-        self._results.close()
+        self._answers.close()
