@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from patter.exceptions import NotInThisVersion
 from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
 
 PROVIDERS = ("openai_realtime", "elevenlabs_convai", "pipeline")
@@ -99,7 +100,7 @@ def filled(agent: Agent) -> Agent:
 
 def as_text(agent: Agent) -> Agent:
     """The agent for a line without sound: its engines for sound do not matter there, nor do their keys."""
-    return replace(agent, provider=KEYLESS, stt=None, tts=None)
+    return replace(agent, provider=KEYLESS, stt=embedded_stt(), tts=embedded_tts())
 
 
 def check_on_message(on_message: object) -> None:
@@ -355,3 +356,9 @@ def choose_carrier(
             f'webhook_url is a host without scheme or path, such as "voice.example.com", not {webhook_url!r}'
         )
     return Carrier(name, twilio_sid or telnyx_connection_id, twilio_token or telnyx_key)
+
+
+def check_answerable(carrier: Carrier) -> None:
+    """Raise NotInThisVersion for a carrier whose calls this version cannot take."""
+    if carrier.name == "telnyx":
+        raise NotInThisVersion("answering Telnyx calls is not in this version: Twilio numbers can be answered")
