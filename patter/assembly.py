@@ -18,7 +18,8 @@ import anyio.to_thread
 
 from patter.builders import Keys
 from patter.bus import Bus
-from patter.call.session import CallSession, Outfit, Wiring
+from patter.call.outfit import Outfit, Steered, Wiring
+from patter.call.session import CallSession
 from patter.call.toolbox import Toolbox
 from patter.clock import Clock
 from patter.control import CallControl
@@ -126,7 +127,7 @@ class Workshop:
         self.check(agent)
         abilities = transport.abilities
 
-        def outfit(session: CallSession, chosen: Agent) -> Outfit:
+        def outfit(session: Steered, chosen: Agent) -> Outfit:
             self.check(chosen)
             responder, notes = self._responder(session, chosen, on_message)
             transcriber, detector = self._ears(chosen, notes) if abilities.hears else (None, None)
@@ -176,14 +177,12 @@ class Workshop:
                     f'{stage} provider {config.provider!r} is not in this version: use "embedded", which needs no key'
                 )
 
-    def _rework(self, session: CallSession, agent: Agent) -> tuple[Toolbox, Screen]:
+    def _rework(self, session: Steered, agent: Agent) -> tuple[Toolbox, Screen]:
         return Toolbox(agent.tools, webhooks=self._webhooks), Guards(agent.guardrails).screen
 
     # ------------------------------------------------------------------ the ladders
 
-    def _responder(
-        self, session: CallSession, agent: Agent, on_message: OnMessage | None
-    ) -> tuple[Responder, list[str]]:
+    def _responder(self, session: Steered, agent: Agent, on_message: OnMessage | None) -> tuple[Responder, list[str]]:
         if on_message is not None:
             call = session.call
 

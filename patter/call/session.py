@@ -7,8 +7,7 @@ events. One call is one task group; a session is run once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Literal
 
@@ -19,14 +18,15 @@ from patter import events
 from patter.audio.format import AudioChunk
 from patter.builders import fill_variables
 from patter.bus import Bus
+from patter.call.chronicle import Chronicle
 from patter.call.digits import DigitEntry
 from patter.call.floor import FloorKeeper
-from patter.call.toolbox import Toolbox
+from patter.call.outfit import Outfit, Wiring
 from patter.call.toolrunner import ToolRunner
 from patter.clock import Clock
-from patter.events import CallEnded, CallStarted, EndReason
+from patter.events import CallEnded, EndReason
 from patter.models import Agent
-from patter.ports import AudioTap, Brief, CallInfo, Conversation, Screen, Transport
+from patter.ports import Brief, CallInfo, Conversation, Screen, Transport
 from patter.signals import (
     CallerPartial,
     ConversationSignal,
@@ -56,29 +56,6 @@ log = logging.getLogger(__name__)
 GOODBYE_LIMIT_S = 30.0  # a goodbye that has not been heard by then will not be
 
 
-@dataclass(frozen=True, slots=True)
-class Outfit:
-    """What an agent's definition becomes for one call. `notes` are sentences for the user about what was chosen."""
-
-    conversation: Conversation
-    toolbox: Toolbox
-    screen: Screen
-    stt: str = ""
-    llm: str = ""
-    tts: str = ""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """How a session gets its parts: built late, because `on_call_start` may change the agent of this call."""
-
-    outfit: Callable[[CallSession, Agent], Outfit]
-    rework: Callable[[CallSession, Agent], tuple[Toolbox, Screen]]
-    welcome: Callable[[CallInfo, Agent], Awaitable[Agent]] | None = None
-    taps: Sequence[AudioTap] = field(default=())
-
-
 class CallSession:
     """Joins one caller to one agent. `run` it once; the other methods may be called while it runs."""
 
@@ -105,6 +82,7 @@ class CallSession:
         self._bus = bus
         self._clock = clock
         self._wiring = wiring
+        self._chronicle = Chronicle(call, transport.abilities, bus)
         self._over = anyio.Event()
         self._end: tuple[EndReason, str] | None = None
         self._closing: tuple[EndReason, str] | None = None  # hang up for this reason once the goodbye has been heard
@@ -130,6 +108,7 @@ class CallSession:
                 await self._close()
             reason, detail = self._end or ("engine_stopped", "")
             duration = self._clock.now() - started_at
+            self._chronicle.line_used(duration, self.turn)
             ended = CallEnded(call_id=self.call.call_id, reason=reason, detail=detail, duration_s=round(duration, 3))
             self._bus.publish(ended)
         return ended
@@ -139,7 +118,7 @@ class CallSession:
             self.agent = await self._wiring.welcome(self.call, self.agent)
         outfit = self._outfit = self._wiring.outfit(self, self.agent)
         self._screen = outfit.screen
-        self._publish_start(outfit)
+        self._chronicle.began(self.agent, self.agent_name, self.agent_version, outfit)
         self._floor = FloorKeeper(self, self._transport, outfit.conversation, self._bus, self._clock, self._wiring.taps)
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
@@ -155,31 +134,6 @@ class CallSession:
                 await outfit.conversation.speak(greeting, "greeting")
             await self._over.wait()
             tasks.cancel_scope.cancel()
-
-    def _publish_start(self, outfit: Outfit) -> None:
-        abilities, call = self._transport.abilities, self.call
-        line = f"{abilities.plays.encoding}/{abilities.plays.rate}" if abilities.plays else "text"
-        direction: Literal["inbound", "outbound", "test"] = "test"
-        if call.direction in ("inbound", "outbound"):
-            direction = "inbound" if call.direction == "inbound" else "outbound"
-        self._bus.publish(
-            CallStarted(
-                call_id=call.call_id,
-                caller=call.caller,
-                callee=call.callee,
-                direction=direction,
-                agent=self.agent_name or self.agent.name,
-                agent_version=self.agent_version,
-                provider_mode=self.agent.provider,
-                stt=outfit.stt,
-                llm=outfit.llm,
-                tts=outfit.tts,
-                telephony=call.telephony,
-                line=line,
-                notes=outfit.notes,
-                custom_params=call.custom_params,
-            )
-        )
 
     async def _close(self) -> None:
         self._digits.close()
@@ -284,7 +238,7 @@ class CallSession:
                 case Typed(text):
                     await self.read(text)
                 case DigitPressed(digit):
-                    self._bus.publish(events.DigitPressed(call_id=self.call.call_id, digit=digit))
+                    self._chronicle.pressed(digit)
                     self._digits.press(digit)
                 case HungUp(reason, detail):
                     self._finish("line_lost" if reason == "line_lost" else "caller_hung_up", detail)
@@ -356,21 +310,14 @@ class CallSession:
                 await self._utterance(signal)
             case ToolAsked():
                 tools.ask(signal, self.turn)
-            case Used(stage, provider, model, amounts):
-                self._bus.publish(
-                    events.UsageMeasured(
-                        call_id=call_id, turn=self.turn, stage=stage, provider=provider, model=model, amounts=amounts
-                    )
-                )
-            case Guarded(guardrail, reply_id):
-                log.warning("guardrail %r replaced a reply", guardrail)
-                self._bus.publish(events.GuardrailTripped(call_id=call_id, guardrail=guardrail, reply_id=reply_id))
-            case Faulted(stage, provider, problem, fix, fatal):
-                self._bus.publish(
-                    events.FaultOccurred(call_id=call_id, stage=stage, provider=provider, problem=problem, fix=fix)
-                )
-                if fatal:
-                    self._finish("failed", f"{provider}: {problem}")
+            case Used():
+                self._chronicle.used(signal, self.turn)
+            case Guarded():
+                self._chronicle.guarded(signal)
+            case Faulted():
+                self._chronicle.faulted(signal)
+                if signal.fatal:
+                    self._finish("failed", f"{signal.provider}: {signal.problem}")
 
     async def _utterance(self, signal: UtteranceEnded) -> None:
         floor = self._floor

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from patter.bus import Bus, Subscription
-from patter.call.session import CallSession, Outfit, Wiring
+from patter.call.outfit import Outfit, Wiring
+from patter.call.session import CallSession
 from patter.call.toolbox import Toolbox
 from patter.clock import Clock
 from patter.conversations.pipeline import Pipeline

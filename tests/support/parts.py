@@ -14,7 +14,8 @@ from anyio.abc import TaskGroup
 
 from patter.audio.format import PCM_16K, AudioChunk
 from patter.bus import Bus
-from patter.call.session import CallSession, Outfit, Wiring
+from patter.call.outfit import Outfit, Steered, Wiring
+from patter.call.session import CallSession
 from patter.call.toolbox import Toolbox
 from patter.clock import Clock
 from patter.conversations.pipeline import Pipeline
@@ -284,7 +285,7 @@ def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
     responder = LinesResponder(*cast.lines, delay=cast.thinking_s)
     synthesizer = ToneSynthesizer()
 
-    def outfit(_: CallSession, agent: Agent) -> Outfit:
+    def outfit(_: Steered, agent: Agent) -> Outfit:
         conversation = Pipeline(
             responder=responder,
             clock=clock,
@@ -294,7 +295,7 @@ def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
         )
         return Outfit(conversation, *rework(_, agent))
 
-    def rework(_: CallSession, agent: Agent) -> tuple[Toolbox, Callable[[str, str], tuple[str, str | None]]]:
+    def rework(_: Steered, agent: Agent) -> tuple[Toolbox, Callable[[str, str], tuple[str, str | None]]]:
         return Toolbox(agent.tools or []), Guards(agent.guardrails or []).screen
 
     carried = transport or line

@@ -12,7 +12,8 @@ import pytest
 
 from patter.builders import tool
 from patter.bus import Bus
-from patter.call.session import CallSession, Outfit, Wiring
+from patter.call.outfit import Outfit, Wiring
+from patter.call.session import CallSession
 from patter.call.toolbox import Toolbox
 from patter.conversations.pipeline import Pipeline
 from patter.events import CallEnded, from_json

@@ -1,0 +1,98 @@
+"""Tells the bus those facts of a call that need no decision: how it began, what was used, what failed.
+
+It owns their wording as events; it refuses to decide anything because of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from patter import events
+from patter.bus import Bus
+from patter.call.outfit import Outfit
+from patter.models import Agent
+from patter.ports import Abilities, CallInfo
+from patter.signals import Faulted, Guarded, Used
+
+log = logging.getLogger(__name__)
+
+
+class Chronicle:
+    """The plain facts of one call."""
+
+    def __init__(self, call: CallInfo, abilities: Abilities, bus: Bus) -> None:
+        self._call = call
+        self._abilities = abilities
+        self._bus = bus
+
+    def began(self, agent: Agent, name: str, version: str, outfit: Outfit) -> None:
+        """The call is up, with these parts."""
+        call, plays = self._call, self._abilities.plays
+        direction: Literal["inbound", "outbound", "test"] = "test"
+        if call.direction in ("inbound", "outbound"):
+            direction = "inbound" if call.direction == "inbound" else "outbound"
+        self._bus.publish(
+            events.CallStarted(
+                call_id=call.call_id,
+                caller=call.caller,
+                callee=call.callee,
+                direction=direction,
+                agent=name or agent.name,
+                agent_version=version,
+                provider_mode=agent.provider,
+                stt=outfit.stt,
+                llm=outfit.llm,
+                tts=outfit.tts,
+                telephony=call.telephony,
+                line=f"{plays.encoding}/{plays.rate}" if plays else "text",
+                notes=outfit.notes,
+                custom_params=call.custom_params,
+            )
+        )
+
+    def pressed(self, digit: str) -> None:
+        """The caller pressed a key."""
+        self._bus.publish(events.DigitPressed(call_id=self._call.call_id, digit=digit))
+
+    def used(self, signal: Used, turn: int) -> None:
+        """Something billable was used in this turn."""
+        self._bus.publish(
+            events.UsageMeasured(
+                call_id=self._call.call_id,
+                turn=turn,
+                stage=signal.stage,
+                provider=signal.provider,
+                model=signal.model,
+                amounts=signal.amounts,
+            )
+        )
+
+    def line_used(self, seconds: float, turn: int) -> None:
+        """The time on the line, and on the media stream where there is one."""
+        amounts = {"seconds": round(seconds, 3)}
+        direction = "outbound" if self._call.direction == "outbound" else "inbound"
+        self.used(Used("telephony", self._call.telephony, direction, amounts), turn)
+        if self._abilities.plays is not None:
+            self.used(Used("telephony", self._call.telephony, "media-stream", amounts), turn)
+
+    def guarded(self, signal: Guarded) -> None:
+        """A guardrail replaced text."""
+        log.warning(
+            "a guardrail replaced a reply", extra={"guardrail": signal.guardrail, "call_id": self._call.call_id}
+        )
+        self._bus.publish(
+            events.GuardrailTripped(call_id=self._call.call_id, guardrail=signal.guardrail, reply_id=signal.reply_id)
+        )
+
+    def faulted(self, signal: Faulted) -> None:
+        """A part failed."""
+        self._bus.publish(
+            events.FaultOccurred(
+                call_id=self._call.call_id,
+                stage=signal.stage,
+                provider=signal.provider,
+                problem=signal.problem,
+                fix=signal.fix,
+            )
+        )
