@@ -6,6 +6,7 @@ It owns that choice and what is muted meanwhile; it refuses to know devices, lin
 from __future__ import annotations
 
 from collections import deque
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +34,11 @@ class EchoGuard:
         self._hold_ms = 0.0
         self._far_levels: deque[float] = deque([FLOOR_DBFS] * TAIL_BLOCKS, maxlen=TAIL_BLOCKS)
         self._coupling_db = FLOOR_DBFS  # how loud the speaker came back at most, relative to itself
+
+    @staticmethod
+    def best_state() -> EchoState:
+        """What `best` would give, without building it."""
+        return "on" if find_spec("pywebrtc_audio") is not None else "half-duplex"
 
     @classmethod
     def best(cls) -> EchoGuard:

@@ -64,7 +64,7 @@ class Softphone:
         except DeviceProblem as problem:
             self._report("ready", sound=False, problem=problem.problem, fix=problem.fix, aec="off", input="", output="")
             return
-        aec = EchoGuard.best().state
+        aec = EchoGuard.best_state()
         self._report("ready", sound=True, problem="", fix="", aec=aec, input=microphone, output=speaker)
 
     async def _obey(

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from patter.softphone.protocol import CallerLine
 
 STEP_MS = 20.0
-FINISHED_MS = 1_000.0  # this long a silence means that the agent has finished: the embedded voice pauses 820 ms at a full stop
+FINISHED_MS = (
+    1_000.0  # this long a silence means that the agent has finished: the embedded voice pauses 820 ms at a full stop
+)
 GREETING_MS = 5_000.0  # an agent that has not greeted by then lets the caller begin
 PATIENCE_MS = 20_000.0  # without an answer for this long the caller goes on
 LEAVE_MS = 2_000.0  # of silence after the last answer, then the caller hangs up
