@@ -22,6 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+PATIENCE_S = 5.0  # for another file's modules; a module that imports longer is stuck
 _ONE_AT_A_TIME = threading.Lock()  # the import system is global: two files must not look up at once
 
 
@@ -78,8 +79,10 @@ class Modules:
     def _load(self, name: str) -> ModuleType:
         if self._folder and name.split(".")[0] in _PROTECTED and _file(self._folder, name):
             raise LookupFailed(f"{name}.py has the name of a module of Python or Patter", "give the file another name")
+        if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE_S):
+            raise LookupFailed("another module beside an agent file does not finish its import", "restart the engine")
         try:
-            with _ONE_AT_A_TIME, self._beside():
+            with self._beside():
                 return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name and (name == error.name or name.startswith(error.name + ".")):
@@ -88,6 +91,8 @@ class Modules:
             raise LookupFailed(_cause(name, error, self.sources)) from None
         except (Exception, SystemExit) as error:
             raise LookupFailed(_cause(name, error, self.sources)) from None
+        finally:
+            _ONE_AT_A_TIME.release()
 
     @contextmanager
     def _beside(self) -> Iterator[None]:

@@ -100,12 +100,12 @@ def _turn_taking(top: Table) -> TurnTaking:
     names = [item.name for item in fields(TurnTaking)]
     table.only(names)
     usual = TurnTaking()
-    times = {name: table.whole(name, getattr(usual, name), 0, 60_000) for name in names if name != "acknowledgements"}
+    times = {name: table.whole(name, getattr(usual, name), 0, 60_000) for name in names if name.endswith("_ms")}
     if times["max_silence_ms"] < times["min_silence_ms"]:
         key = "max_silence_ms" if "max_silence_ms" in table else "min_silence_ms"
         table.add(key, "max_silence_ms is shorter than min_silence_ms", "make it at least as long")
     words = table.texts("acknowledgements") if "acknowledgements" in table else usual.acknowledgements
-    return TurnTaking(**times, acknowledgements=words)
+    return TurnTaking(**times, turn_model=table.flag("turn_model"), acknowledgements=words)
 
 
 def _tools(top: Table, modules: Modules) -> list[dict[str, Any]]:

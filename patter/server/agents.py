@@ -12,24 +12,29 @@ from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 import anyio.to_thread
 from watchfiles import Change, awatch
 
-from patter.agentfile import AgentFile, load
+from patter.agentfile import AgentFile, check, load
 from patter.builders import filled
 from patter.bus import Bus
 from patter.events import AgentChanged, AgentRejected
 from patter.exceptions import AgentFileError
 from patter.server.answers import Refused
 
+Given = TypeVarTuple("Given")
+Found = TypeVar("Found")
+
 log = logging.getLogger(__name__)
 
 STEP_MS = 50  # quiet for this long means: the editor has finished writing
 GATHER_MS = 400  # but a program that writes without pause is read at least this often
 POLL_MS = 1_000  # where the system cannot tell of changes
+READ_SECONDS = 10.0  # a module beside an agent file that imports longer is stuck
+READERS = 4  # threads for reading: stuck ones must not use up those that calls need
 FILES = 500  # of one directory; more is not a directory of agents
 
 
@@ -89,6 +94,7 @@ class Agents:
         self._changed = changed
         self._entries: dict[Path, Entry] = {}
         self._reading = anyio.Lock()
+        self._readers = anyio.CapacityLimiter(READERS)
         self._wake = anyio.Event()
         self._stopping = False
         self._polling = False
@@ -123,6 +129,26 @@ class Agents:
 
     # ------------------------------------------------------------------ reading
 
+    async def check(self, text: str, path: Path) -> list[AgentFileError]:
+        """All problems of `text`, as if it stood at `path`."""
+        try:
+            return await self._patiently(check, text, path)
+        except AgentFileError as stuck:
+            return [stuck]
+
+    async def _patiently(self, reading: Callable[[Unpack[Given]], Found], *given: *Given) -> Found:
+        """Read in a thread. Modules of users run there and may never come back: nobody else may wait for them.
+
+        Raises AgentFileError if it takes too long."""
+        try:
+            with anyio.fail_after(READ_SECONDS):
+                return await anyio.to_thread.run_sync(reading, *given, abandon_on_cancel=True, limiter=self._readers)
+        except TimeoutError:
+            raise AgentFileError(
+                f"reading it takes longer than {READ_SECONDS:.0f} seconds: a module that it uses does not finish its import",
+                fix="move what takes long from the top of the module into its functions, then restart the engine",
+            ) from None
+
     async def load(self, files: Iterable[Path] = ()) -> None:
         """Read the directory and `files` for the first time."""
         for path in files:
@@ -139,7 +165,10 @@ class Agents:
     async def _read(self, entry: Entry, *, told: bool = True, again: bool = False) -> None:
         """Look at a file again; nothing happens if it is as it was."""
         async with self._reading:
-            found = await anyio.to_thread.run_sync(_load, entry, again)
+            try:
+                found = await self._patiently(_load, entry, again)
+            except AgentFileError as stuck:
+                found = b"", None, stuck
         if found is None:
             return
         raw, made, problem = found

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 from aiohttp import web
 
-from patter.agentfile import AgentFile, check
+from patter.agentfile import AgentFile
 from patter.builders import is_e164
 from patter.clock import Clock
 from patter.exceptions import AgentFileError
@@ -129,7 +128,7 @@ class Api:
         body = await json_body(request)
         text = text_in(body, "text", limit=TEXT_LIMIT, default="")
         path = _file(text_in(body, "path"))
-        problems = [_problem(found) for found in await anyio.to_thread.run_sync(check, text, path)]
+        problems = [_problem(found) for found in await self.agents.check(text, path)]
         return data({"ok": not problems, "problems": problems})
 
     async def open_agent(self, request: web.Request) -> web.Response:

@@ -157,6 +157,7 @@ def guarded(app: web.Application) -> web.AppRunner:
         handle_signals=False,
         access_log=None,
         keepalive_timeout=IDLE_CONNECTION_S,
+        lingering_time=LINGER_S,
         max_line_size=HEAD_LINE,
         max_field_size=HEAD_LINE,
         max_headers=HEADERS,

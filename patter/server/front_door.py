@@ -6,6 +6,7 @@ port: whoever reaches it from outside meets only routes whose handlers demand th
 
 from __future__ import annotations
 
+import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.models import Agent, OnMessage
 from patter.server.answers import BODY_LIMIT, sentences
-from patter.server.app import guarded, listen
+from patter.server.app import guarded
 from patter.server.desk import Desk, OpenCall, Route
 from patter.server.twilio_routes import Account, TwilioRoutes
 
@@ -29,12 +30,11 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A number at a carrier. `host` is this machine's public name, as the carrier dials it; `port` where we listen."""
+    """A number at a carrier. `host` is this machine's public name, as the carrier dials it."""
 
     account: Account
     number: str
     host: str
-    port: int
 
     @property
     def public(self) -> str:
@@ -44,11 +44,12 @@ class Line:
 
 
 class FrontDoor:
-    """`async with FrontDoor(…) as door:` answers calls until it is left; `close` lets those that are up finish first."""
+    """`async with FrontDoor(…) as door:` answers calls on `listener`, which becomes its own, until it is left."""
 
     def __init__(
         self,
         line: Line,
+        listener: socket.socket,
         agent: Agent,
         on_message: OnMessage | None,
         bus: Bus,
@@ -56,19 +57,16 @@ class FrontDoor:
         open_call: OpenCall,
     ) -> None:
         self._line = line
+        self._listener = listener
         self._route = Route(Path(agent.name or "agent"), "phone")
         self._file = AgentFile(self._route.agent, agent.name, agent, on_message, (), "", "")
         self._desk = Desk(bus, open_call)
         self._routes = TwilioRoutes(self._desk, self, clock, [line.account], line.public)
         self._stack = AsyncExitStack()
-        self.port = 0
-        """Where it listens, once it does."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            listener = listen(self._line.port)
-            stack.callback(listener.close)
-            self.port = listener.getsockname()[1]
+            stack.callback(self._listener.close)
             app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
             app.add_routes([web.get("/health", self._health), *self._routes.routes()])
             runner = guarded(app)
@@ -76,7 +74,7 @@ class FrontDoor:
             stack.push_async_callback(runner.cleanup)
             self._desk.lead(self._line.number, self._route)
             await stack.enter_async_context(self._desk)
-            await web.SockSite(runner, listener).start()
+            await web.SockSite(runner, self._listener).start()
             self._stack = stack.pop_all()
         return self
 
@@ -91,7 +89,7 @@ class FrontDoor:
         return web.json_response({"status": "ok"})
 
     async def close(self) -> None:
-        """No new calls; those that are up get `DRAIN_S` to finish."""
+        """Let no new call in and return when those that are up have finished, or after `DRAIN_S`."""
         self._desk.stopping = True
         with anyio.move_on_after(DRAIN_S):
             await self._desk.wait_idle()

@@ -9,6 +9,7 @@ import pytest
 
 from patter.bus import Subscription
 from patter.events import AgentChanged, AgentRejected, CallStarted
+from patter.server import agents as server_agents
 from tests.support.serving import AGENT, Rig, serving
 
 pytestmark = pytest.mark.anyio
@@ -153,3 +154,27 @@ async def test_a_directory_that_goes_away_stops_nothing(tmp_path: Path) -> None:
         (rig.agents / "desk.toml").write_text(AGENT)
         with anyio.fail_after(10):
             assert (await changed(rig, events)).agent == "desk"
+
+
+async def test_a_module_that_does_not_finish_its_import_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_agents, "READ_SECONDS", 0.2)
+    place, go_on = tmp_path / "agents", tmp_path / "go-on"
+    place.mkdir()
+    (place / "desk.toml").write_text(AGENT)
+    text = AGENT + '[[tools]]\nname = "x"\nhandler = "slow:x"\n'
+    (place / "slow.toml").write_text(text)
+    (place / "slow.py").write_text(
+        f"import pathlib, time\nwhile not pathlib.Path({str(go_on)!r}).exists():\n    time.sleep(0.01)\n"
+        "def x(arguments, context):\n    return 1\n"
+    )
+    async with serving(tmp_path) as rig:
+        try:
+            assert "does not finish its import" in str((await row(rig, "slow"))["problem"])
+            path = str(place / "slow.toml")
+            _, found = await rig.post("/api/v1/agents/validate", {"text": text, "path": path})
+            assert "does not finish its import" in found["data"]["problems"][0]["problem"]
+            assert await rig.text_call()
+        finally:
+            go_on.touch()

@@ -55,6 +55,17 @@ class EngineProcess:
         while not self._is_last(call_id, kind):
             self.ask("GET", "/health")
 
+    def wait_for_kind(self, call_id: str, kind: str) -> None:
+        """Return when a line of this kind is on disk."""
+        while not self._has(call_id, kind):
+            self.ask("GET", "/health")
+
+    def _has(self, call_id: str, kind: str) -> bool:
+        try:
+            return any(event["type"] == kind for event in self.journal(call_id))
+        except (OSError, ValueError):
+            return False
+
     def _is_last(self, call_id: str, kind: str) -> bool:
         try:
             return bool(self.journal(call_id)[-1]["type"] == kind)
