@@ -24,7 +24,7 @@ from patter.exceptions import NotInThisVersion, PatterConnectionError, PatterErr
 from patter.models import Agent, IncomingMessage, LLMConfig, OnMessage, ScriptRule, STTConfig, TTSConfig, TurnTaking
 from patter.observe.cost import Prices
 from patter.observe.metrics import MetricsReader
-from patter.server.app import PortInUse
+from patter.server.app import PortInUse, listen
 from patter.server.front_door import FrontDoor, Line
 from patter.server.twilio_routes import Account
 from patter.terminal.call import TerminalCall
@@ -157,7 +157,7 @@ class Patter:
         The carrier reaches it as https://`webhook_url`: point your number's voice webhook to /webhooks/twilio/voice there.
         Raises TypeError if `agent` is no Agent, ValueError for a wrong port or a missing `webhook_url`,
         PatterConnectionError without a carrier or if the port is taken, and NotInThisVersion for recording, tunnels,
-        voicemail, and engines or carriers that are not built yet. There is no dashboard yet either.
+        voicemail, and engines or carriers that are not built yet. There is no dashboard, and no journal of these calls, yet.
         """
         _check_is_agent(agent)
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
@@ -187,18 +187,18 @@ class Patter:
         bus = Bus(clock)
         bus.add_sink(MetricsReader(bus, self._prices))
         runner = CallbackRunner(bus, callbacks, prices=self._prices, keys=self._keys)
-        line = Line(Account(self._carrier.account, self._carrier.secret), self._phone_number, self._webhook_url, port)
-        async with Workshop(bus, clock, keys=self._keys) as workshop, runner:
-            workshop.check(agent)
-            await workshop.warm()
-            open_call = partial(workshop.open_call, welcome=runner.welcome)
-            try:
-                async with FrontDoor(line, agent, on_message, bus, clock, open_call) as door:
-                    log.info("answering %s on port %s", line.number, door.port)
-                    await serving.stop.wait()
-                    await door.close()
-            except PortInUse as error:
-                raise PatterConnectionError(str(error)) from None
+        line = Line(Account(self._carrier.account, self._carrier.secret), self._phone_number, self._webhook_url)
+        try:
+            listener = listen(port)
+        except PortInUse as error:
+            raise PatterConnectionError(str(error)) from None
+        with listener:
+            async with Workshop(bus, clock, keys=self._keys) as workshop, runner:
+                workshop.check(agent)
+                open_call = partial(workshop.open_call, welcome=runner.welcome)
+                log.info("answering %s on port %s", line.number, listener.getsockname()[1])
+                door = FrontDoor(line, listener, agent, on_message, bus, clock, open_call)
+                await _keep_open(door, workshop, serving.stop)
 
     async def test(
         self,
@@ -295,3 +295,18 @@ class Patter:
 def _check_is_agent(agent: object) -> None:
     if not isinstance(agent, Agent):
         raise TypeError(f"agent must be an Agent, as Patter.agent(...) makes it, not {type(agent).__name__}")
+
+
+async def _keep_open(door: FrontDoor, workshop: Workshop, stop: anyio.Event) -> None:
+    async with door, anyio.create_task_group() as tasks:
+        tasks.start_soon(_warm, workshop)
+        await stop.wait()
+        await door.close()
+        tasks.cancel_scope.cancel()
+
+
+async def _warm(workshop: Workshop) -> None:
+    try:
+        await workshop.warm()
+    except Exception:
+        log.exception("loading the engines failed: calls will try again")
