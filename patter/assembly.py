@@ -31,6 +31,7 @@ from patter.ports import AudioTap, CallInfo, Responder, Screen, Synthesizer, Tra
 from patter.providers.discovery import Found, find_servers
 from patter.providers.embedded.hibari import HibariSynthesizer, voice_missing
 from patter.providers.embedded.silero import SileroDetector, detector_missing
+from patter.providers.embedded.smart_turn import SmartTurn
 from patter.providers.embedded.whisper import WhisperTranscriber
 from patter.providers.embedded.whisper_model import WhisperModel, recognition_missing
 from patter.providers.handler import HandlerResponder
@@ -62,6 +63,7 @@ class Workshop:
         self._open = AsyncExitStack()
         self._recognition = WhisperModel(stt_model)
         self._recognition_gap = recognition_missing(stt_model)
+        self._turn_model = SmartTurn()
         self._voices: dict[str, HibariSynthesizer] = {}
         self._servers: Sequence[Found] = ()
         self._warm = False
@@ -138,6 +140,7 @@ class Workshop:
                     clock=self._clock,
                     transcriber=transcriber,
                     detector=detector,
+                    turn_model=self._turn_model if detector and chosen.turn_taking.turn_model else None,
                     synthesizer=synthesizer,
                 ),
                 *self._rework(session, chosen),

@@ -25,6 +25,7 @@ from patter.call.outfit import Outfit, Wiring
 from patter.call.toolrunner import ToolRunner
 from patter.clock import Clock
 from patter.events import CallEnded, EndReason
+from patter.exceptions import PatterError
 from patter.models import Agent
 from patter.ports import Brief, CallInfo, Conversation, Screen, Transport
 from patter.signals import (
@@ -102,7 +103,7 @@ class CallSession:
             await self._live()
         except Exception as error:
             log.exception("a call failed")
-            self._finish("failed", f"{type(error).__name__}: {error}")
+            self._finish("failed", _sentence(error))
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await self._close()
@@ -352,3 +353,10 @@ class CallSession:
     def _goodbye_overdue(self) -> None:
         if self._closing is not None:
             self._finish(*self._closing)
+
+
+def _sentence(error: BaseException) -> str:
+    """What went wrong first, without the groups that tasks wrap it in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, PatterError) else f"{type(error).__name__}: {error}"

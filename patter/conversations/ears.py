@@ -121,7 +121,12 @@ class Ears:
         self._tell(SpeechStarted(now - change.began_ms_ago / 1000, now))
 
     async def _ask_turn_model(self, model: TurnModel, ended_at: float, pcm: bytes) -> None:
-        likelihood = await model.complete(pcm)
+        try:
+            likelihood = await model.complete(pcm)
+        except ProviderError as error:
+            self._turn_model = None  # the words alone decide from here on
+            self._tell(Faulted(error.stage or "vad", error.provider, error.problem, error.fix))
+            return
         if self._paused and self._ended_at == ended_at:
             self._likelihood = likelihood
             if self._transcript is not None:
