@@ -30,6 +30,7 @@ def main() -> None:
 
     assert said[0] == "Luigi's, what can I get you?", said
     assert [(tool["name"], tool["ok"]) for tool in tools] == [("place_order", True), ("end_call", True)], tools
+    assert "margherita" in said[1], said
     assert "ready in 20 minutes" in said[2], said
     assert [event["reason"] for event in events if event["type"] == "CallEnded"] == ["agent_ended"], events
     print(f"{len(turns)} turns as expected, the slowest after {max(turn['total_ms'] for turn in turns):.0f} ms")

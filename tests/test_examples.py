@@ -49,6 +49,7 @@ def test_tools_and_guardrails(tmp_path: Path) -> None:
     ]
     assert "  [guardrail no-medicine replaced the reply]" in lines
     assert "agent ended" in lines[-1]
+    assert [line for line in lines if "end_call" in line] == []
 
 
 @pytest.mark.e2e

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
+from patter.builders import SYSTEM_TOOLS
 from patter.events import (
     AgentSaid,
     CallEnded,
@@ -93,6 +94,8 @@ class TextPage(Page):
                 self._stream(reply_id, text)
             case AgentSaid(interrupted=interrupted):
                 self._end_reply(interrupted)
+            case ToolCalled(name=name) | ToolReturned(name=name) if name in SYSTEM_TOOLS:
+                pass  # what they do is told by the events that follow
             case ToolCalled(name=name, arguments=arguments):
                 self._aside(f"tool {name} {arguments}")
             case ToolReturned(name=name, ok=ok, output=output, ms=ms):
