@@ -127,6 +127,8 @@ class Workbench(App[Engine]):
     async def _look_after(self) -> None:
         """Four times a second: what the desk asked for that is no drawing."""
         desk, bench = self.desk, self.bench
+        if not bench.standing:
+            return
         wanted, desk.wanted = desk.wanted, set()
         if "everything" in wanted:
             self.work(desk.fill_gap(), "gap")

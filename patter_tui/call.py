@@ -108,12 +108,18 @@ class Call:
     # ------------------------------------------------------------------ entries
 
     def _add(self, entry: Entry) -> Entry:
-        """Append, but keep what the caller is saying right now at the end."""
-        if entry.kind != "caller" and self.entries and self.entries[-1].state == "partial":
-            self.entries.insert(len(self.entries) - 1, entry)
-        else:
-            self.entries.append(entry)
+        """Append, but keep at the end what the caller is saying right now, and a reply that waits for this tool."""
+        place = len(self.entries)
+        if entry.kind != "caller" and place and self.entries[place - 1].state == "partial":
+            place -= 1
+        if entry.kind == "tool" and place and self._wordless(self.entries[place - 1]):
+            place -= 1
+        self.entries.insert(place, entry)
         return entry
+
+    @staticmethod
+    def _wordless(entry: Entry) -> bool:
+        return entry.kind == "agent" and entry.state == "making" and not entry.text
 
     def _mark(self, at: float, text: str, state: str = "info") -> None:
         self._add(Entry("mark", at, text, state))

@@ -233,8 +233,10 @@ class Desk:
             self.dirty |= ALL_PARTS
             raise
         data = answer.get("data", {})
+        known = {str(rung.get("note")) for rung in self.state.rungs.values()}
         for note in data.get("notes") or []:
-            self.notify("Rehearsal", str(note), "information")
+            if note not in known:  # what listens, answers and speaks stands on the start page and in the transcript
+                self.notify("Rehearsal", str(note), "warning")
         if kind == "text":
             self._own(str(data.get("call_id") or ""))
             return

@@ -5,6 +5,7 @@ It owns which pane shows what; it reads the desk's state and starts nothing itse
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 from textual.app import ComposeResult
@@ -24,6 +25,11 @@ from patter_tui.widgets.clickable import ClickableLine
 from patter_tui.widgets.editor import Editor
 from patter_tui.widgets.line_view import LineView
 from patter_tui.widgets.pick_list import PickList
+
+
+def _class_for(cells: int, breakpoints: list[tuple[int, str]]) -> str:
+    return [name for least, name in breakpoints if cells >= least][-1]
+
 
 TYPE_HERE = "type to the agent, /say TEXT to make it speak"
 TYPE_LATER = "d dial   s simulated caller   t typed call"
@@ -49,6 +55,10 @@ class Bench(Screen[None]):
         self._drawn_call: Call | None = None
         self._ticks = 0
         self.set_classes("-mode-rehearse -pane-talk")
+        columns, lines = (
+            shutil.get_terminal_size()
+        )  # the right classes from the start spare the first picture a second styling
+        self.add_class(_class_for(columns, self.HORIZONTAL_BREAKPOINTS), _class_for(lines, self.VERTICAL_BREAKPOINTS))
 
     def compose(self) -> ComposeResult:
         """Every pane once; the stylesheet hides what a mode or a size has no room for."""
@@ -143,8 +153,15 @@ class Bench(Screen[None]):
         self.desk.dirty |= ALL_PARTS
         self.flush()
 
+    @property
+    def standing(self) -> bool:
+        """Whether the panes are there: at the end they go before the timers do."""
+        return self.is_attached and self.is_running and bool(self.query("#small"))
+
     def flush(self) -> None:
         """Draw what changed since the last time; called ten times a second."""
+        if not self.standing:
+            return
         self._ticks += 1
         dirty = self.desk.dirty
         self.desk.dirty = set()
@@ -209,7 +226,12 @@ class Bench(Screen[None]):
         if call is None:
             view.border_title, view.border_subtitle = "Call", ""
             self._drawn.clear()
-            view.show(start.rows(self._ready(), self.desk.phone, width, self.glyphs))
+            calling = self.desk.phone.state in ("starting", "ringing")
+            waiting: list[Row] = [
+                (),
+                ((f"  {self.glyphs.busy} calling {clean(self.desk.agent_name)}", "text"), ("   b cancels", "muted")),
+            ]
+            view.show(waiting if calling else start.rows(self._ready(), self.desk.phone, width, self.glyphs))
             return
         if call is not self._drawn_call:
             self._drawn_call = call

@@ -39,7 +39,12 @@ def rows(call: Call, width: int, now: float) -> list[Row]:
             )
         )  # fmt: skip
     if not made:
-        return [*wrap((("What each stage used and what it costs adds up here.", "muted"),), width)]
+        text = (
+            "Nothing that costs was used so far."
+            if call.turns
+            else "What each stage used and what it costs adds up here."
+        )
+        return [*wrap(((text, "muted"),), width)]
     minutes = max(1.0, (call.ended_at or now) - call.started_at) / 60
     made.append(
         (

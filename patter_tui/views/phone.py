@@ -15,6 +15,11 @@ _AEC = {
 }
 
 
+def _aec(phone: Phone) -> tuple[str, str, str]:
+    """Echo cancelling in words; a simulated caller has no loudspeaker to hear."""
+    return _AEC.get(phone.aec if phone.device == "sound" else "", ("", "", "muted"))
+
+
 def floor(call: Call | None, phone: Phone, now: float, glyphs: Glyphs) -> Row:
     """Whether a call is on, for how long, and who has the floor."""
     if call is None or not call.started_at:
@@ -38,7 +43,7 @@ def line(call: Call | None, phone: Phone, width: int, now: float, glyphs: Glyphs
         kind = "  text call: no sound" if call is not None and call.line == "text" and not call.ended_at else ""
         return cut((*left, (kind, "muted")), width)
     meters = meter("mic", phone.mic, 6, phone.muted, glyphs) + meter("spk", phone.speaker, 6, False, glyphs)
-    _, short, style = _AEC.get(phone.aec, ("", "", "muted"))
+    _, short, style = _aec(phone)
     health: list[Span] = [(f"  {short}" if short else "", style)]
     health.append((f"  jitter {phone.jitter_ms:.0f} ms  drop {phone.dropped + phone.underruns} ", "muted"))
     return spread(tuple(left), tuple(meters + health), width)
@@ -64,7 +69,7 @@ def panel(call: Call | None, phone: Phone, width: int, now: float, glyphs: Glyph
             rows += wrap(((f"fix: {clean(phone.fix)}", "muted"),), width)
         return rows
     source = {"simulated": "simulated caller", "wav": "sound file"}.get(phone.device, phone.input or "no microphone")
-    long, _, style = _AEC.get(phone.aec, ("", "", "muted"))
+    long, _, style = _aec(phone)
     muted: Span = ("MUTED ", "warn") if phone.muted else ("", "")
     rows.append(
         (

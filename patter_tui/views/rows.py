@@ -1,6 +1,6 @@
 """Rows of styled text: the plain value between the state and the screen. It owns wrapping and alignment by terminal cells.
 
-A span is (text, style name); the style names are those of `widgets.line_view.STYLES`. It knows no terminal and no theme.
+A span is (text, style name); the style names are those of `widgets.inks`. It knows no terminal and no theme.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def rung(stage: str, rungs: dict[str, dict[str, Any]], row: dict[str, Any]) -> t
     """Name, state and note of what the agent uses for a stage: its own choice, else the engine's default."""
     known = rungs.get(stage, {})
     name = str(row.get(stage) or known.get("name") or "")
-    same = not row.get(stage) or row.get(stage) in (known.get("name"), "embedded", "auto")
+    own = str(row.get(stage) or "")
+    same = own in ("", "embedded") or str(known.get("name") or "").startswith(own)
     return (
         str(known.get("name") or name) if same else name,
         str(known.get("state") or "") if same else "",

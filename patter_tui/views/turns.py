@@ -84,8 +84,8 @@ def waterfall(turn: TurnMeasured | None, width: int, glyphs: Glyphs) -> list[Row
         value = max(0.0, turn.segments.get(name, 0.0))
         start = round(passed / total * room)
         passed += value
-        end = max(round(passed / total * room), start + (1 if value > 0 else 0))
-        end, start = min(end, room), min(start, room - 1 if value > 0 else room)
+        end = max(round(passed / total * room), start + (1 if value >= 0.5 else 0))
+        end, start = min(end, room), min(start, room - 1 if value >= 0.5 else room)
         bar = glyphs.block * (end - start)
         style = "accent" if name == largest and value > 0 else "bar"
         rail = (glyphs.rail * start, "rail"), (bar, style), (glyphs.rail * (room - start - len(bar)), "rail")

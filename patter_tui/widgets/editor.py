@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import TextArea
-from textual.widgets.text_area import TextAreaTheme
 
 from patter_tui import agents
 from patter_tui.agents import AgentText
 from patter_tui.views.glyphs import Glyphs
 from patter_tui.views.rows import Row, clean, fit, wrap
 from patter_tui.widgets.line_view import LineView
+
+if TYPE_CHECKING:
+    from textual.widgets import TextArea
+    from textual.widgets.text_area import TextAreaTheme
 
 SETTLE_SECONDS = 0.4
 """The file is checked this long after the last key: often enough to help, rarely enough not to nag."""
@@ -39,6 +41,8 @@ class Problem:
 
 def syntax(dark: bool, coloured: bool) -> TextAreaTheme:
     """Quiet colours for TOML; without colours, weight and dimness only."""
+    from textual.widgets.text_area import TextAreaTheme  # its parser is not needed before a file is open
+
     if not coloured:
         plain = {"comment": Style(dim=True), "toml.type": Style(bold=True), "type": Style(bold=True)}
         return TextAreaTheme(name="patter", syntax_styles=plain)
@@ -95,8 +99,8 @@ class Editor(Vertical):
     @property
     def area(self) -> TextArea | None:
         """The text widget, once a file is open."""
-        found = self.query(TextArea)
-        return found.first() if found else None
+        found = self.query("#text")
+        return cast("TextArea", found.first()) if found else None
 
     @property
     def text(self) -> str:
@@ -129,6 +133,8 @@ class Editor(Vertical):
     async def _load(self, text: str) -> None:
         area = self.area
         if area is None:
+            from textual.widgets import TextArea  # see `syntax`
+
             area = TextArea.code_editor(text, language="toml", soft_wrap=True, id="text", tab_behavior="focus")
             area.register_theme(syntax(self.app.current_theme.dark, not self.app.current_theme.ansi))
             area.theme = "patter"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -13,24 +12,18 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from patter_tui.views.rows import Row, plain
-
-STYLES = (
-    "text", "strong", "muted", "accent", "caller", "agent", "pending", "dropped", "good", "warn", "bad", "bar", "rail", "meter",
-    "chosen", "key",
-)  # fmt: skip
-"""Style names of rows; each is a component class `line--NAME` of the stylesheet."""
+from patter_tui.widgets.inks import inks
 
 
 class LineView(ScrollView, can_focus=True):
     """Shows rows. `follow` keeps the end in view while new rows come, until the reader scrolls up."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"line--{name}" for name in STYLES}
     ALLOW_SELECT = True
 
     def __init__(self, *, id: str | None = None, follow: bool = False, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._rows: list[Row] = []
-        self._drawn: dict[str, Style] = {}
+        self._inks: dict[str, Style] = {}
         self._cursor = -1
         self._follow = follow
         self.at_end = True
@@ -91,16 +84,14 @@ class LineView(ScrollView, can_focus=True):
     # ------------------------------------------------------------------ drawing
 
     def style_of(self, name: str) -> Style:
-        """The Rich style of a style name under the current theme."""
-        style = self._drawn.get(name)
-        if style is None:
-            known = name if name in STYLES else "text"
-            style = self._drawn[name] = self.get_component_rich_style(f"line--{known}")
-        return style
+        """The terminal style of a style name under the current theme."""
+        if not self._inks:
+            self._inks = inks(self.app.theme_variables, ansi=self.app.current_theme.ansi)
+        return self._inks.get(name) or self._inks["text"]
 
     def notify_style_update(self) -> None:
         """The theme changed: forget drawn styles."""
-        self._drawn.clear()
+        self._inks = {}
         super().notify_style_update()
 
     def render_line(self, y: int) -> Strip:

@@ -81,7 +81,7 @@ async def test_a_simulated_call_dials_with_the_lines_of_the_file(home: Path) -> 
         await scene.until(lambda: scene.app.desk.phone.state == "in call", "in call")
         await scene.engine.publish(*(replace(event, seq=0) for event in until(ev.ReplyHeard)))
         await scene.until(lambda: "Dental. │ How can I help" in scene.words("#transcript"), "heard and unheard")
-        await scene.until(lambda: "AEC on" in scene.text("#phone"), "levels")
+        await scene.until(lambda: "jitter 3 ms" in scene.text("#phone"), "levels")
         told_phone = [json.loads(line) for line in scene.phone_log.read_text().splitlines()]
         assert told_phone[0]["device"] == "simulated"
         assert told_phone[0]["caller"][0] == "What time do you open on Saturday morning?"
