@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(eq=False, slots=True)
 class DecodeRequest:
-    """`work` runs in the thread unless the request is withdrawn or replaced before; it must not raise."""
+    """`work` runs in the thread unless the request is withdrawn or replaced before it starts; it must not raise."""
 
     owner: object
     work: Callable[[], None]
     final: bool
-    withdrawn: bool = field(default=False, init=False)
 
 
 class DecodeQueue:
@@ -37,6 +36,11 @@ class DecodeQueue:
         """Whether nothing waits and nothing runs."""
         return not self._waiting and self._running is None
 
+    @property
+    def final_waits(self) -> bool:
+        """Whether somebody waits for a final."""
+        return any(request.final for request in self._waiting)
+
     def put(self, request: DecodeRequest) -> None:
         """Queue it instead of whatever the same owner has waiting."""
         with self._condition:
@@ -50,11 +54,9 @@ class DecodeQueue:
             self._condition.notify()
 
     def withdraw(self, owner: object) -> None:
-        """Forget what `owner` has waiting and mark what is running for it as withdrawn."""
+        """Forget what `owner` has waiting; what is running goes on."""
         with self._condition:
             self._drop(owner)
-            if self._running is not None and self._running.owner is owner:
-                self._running.withdrawn = True
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Forget everything that waits and wait for the running request."""
@@ -67,9 +69,6 @@ class DecodeQueue:
             thread.join(timeout_s)
 
     def _drop(self, owner: object) -> None:
-        for request in self._waiting:
-            if request.owner is owner:
-                request.withdrawn = True
         self._waiting = [request for request in self._waiting if request.owner is not owner]
 
     def _next(self) -> DecodeRequest | None:

@@ -41,7 +41,7 @@ class SpeechModel(Protocol):
 
     def load(self) -> None: ...
 
-    def transcribe(self, samples: Floats, language: str, *, draft: bool) -> str: ...
+    def transcribe(self, samples: Floats, language: str, *, draft: bool, wanted: Callable[[], bool]) -> str | None: ...
 
 
 class WhisperTranscriber:
@@ -141,8 +141,13 @@ class WhisperTranscriber:
         number, requested_at = self._asked, self._clock.now()
         pcm = bytes(self._audio[begun - self._forgotten :])
 
+        def wanted() -> bool:
+            return number == self._asked and (final or not self._engine.queue.final_waits)
+
         def decode() -> None:
-            answer = self._decode(pcm, requested_at, final)
+            answer = self._decode(pcm, requested_at, final, wanted)
+            if answer is None:
+                return
             try:
                 post(lambda: self._deliver(number, answer))
             except RuntimeError:
@@ -150,15 +155,19 @@ class WhisperTranscriber:
 
         self._engine.queue.put(DecodeRequest(self, decode, final))
 
-    def _decode(self, pcm: bytes, requested_at: float, final: bool) -> Transcribed | ProviderError:
+    def _decode(
+        self, pcm: bytes, requested_at: float, final: bool, wanted: Callable[[], bool]
+    ) -> Transcribed | ProviderError | None:
+        samples = to_samples(pcm[: len(pcm) & ~1])
         try:
-            text = self._engine.transcribe(to_samples(pcm[: len(pcm) & ~1]), self._language, draft=not final)
+            text = self._engine.transcribe(samples, self._language, draft=not final, wanted=wanted)
         except ProviderError as error:
             return error
         except Exception as error:  # the border: nothing of the engine's own may escape into the call
             return ProviderError(f"recognition failed ({error})", provider="whisper", stage="stt")
-        seconds = len(pcm) / _BYTES_PER_S if final else 0.0
-        return Transcribed(text, final, requested_at, self._clock.now(), seconds)
+        if text is None:
+            return None
+        return Transcribed(text, final, requested_at, self._clock.now(), len(pcm) / _BYTES_PER_S if final else 0.0)
 
     def _deliver(self, number: int, answer: Transcribed | ProviderError) -> None:
         if isinstance(answer, Transcribed):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,9 @@ _FEW_TOKENS = 5  # of so few the mean score says little, and the long window fin
 _NO_SPEECH = 0.6  # theirs as well: above it, and with a poor score or hardly any words, nobody spoke
 _REPEATING = 2.4  # theirs too: text that zlib shrinks by more than this is a loop
 _SHORTEST_LOOP = 4  # tokens; "no, no, no" is something callers do say
+
+
+Wanted = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,37 +117,50 @@ class WhisperModel:
                 fix="use a Whisper model converted for CTranslate2, or leave the setting out for the packaged one",
             ) from error
 
-    def transcribe(self, samples: Floats, language: str = "en", *, draft: bool = False) -> str:
+    def transcribe(
+        self, samples: Floats, language: str = "en", *, draft: bool = False, wanted: Wanted = lambda: True
+    ) -> str | None:
         """The words of `samples` (mono, 16 kHz, -1…1), "" when nobody spoke. `draft` forgoes the second opinion.
 
+        `wanted` is asked before each long step; once it says no, the work is given up and the answer is None.
         Raises ProviderError."""
         self.load()
-        texts = [self._segment(segment, language, draft) for segment in segments(samples)]
+        texts = []
+        for segment in segments(samples):
+            text = self._segment(segment, language, draft, wanted)
+            if text is None:
+                return None
+            texts.append(text)
         return " ".join(text for text in texts if text)
 
-    def _segment(self, samples: Floats, language: str, draft: bool) -> str:
-        decoded = self.decode(samples, language)
-        if _nobody_spoke(decoded):
-            return ""
+    def _segment(self, samples: Floats, language: str, draft: bool, wanted: Wanted) -> str | None:
+        decoded = self.decode(samples, language, wanted=wanted)
+        if decoded is None or _nobody_spoke(decoded):
+            return None if decoded is None else ""
         if decoded.doubtful and not draft:
-            second = self.decode(samples, language, window_s=_WINDOW_S)
-            if _nobody_spoke(second):
-                return ""
+            second = self.decode(samples, language, window_s=_WINDOW_S, wanted=wanted)
+            if second is None or _nobody_spoke(second):
+                return None if second is None else ""
             decoded = max(decoded, second, key=lambda one: (not one.doubtful, one.score))
         return decoded.text
 
-    def decode(self, samples: Floats, language: str, window_s: float = 0.0) -> Decoded:
-        """One pass over at most 30 s; `window_s` 0 means the utterance and a short tail. Raises ProviderError."""
+    def decode(
+        self, samples: Floats, language: str = "en", *, window_s: float = 0.0, wanted: Wanted = lambda: True
+    ) -> Decoded | None:
+        """One pass over at most 30 s; `window_s` 0 means the utterance and a short tail. None when no longer `wanted`.
+
+        Raises ProviderError."""
         assert self._vocabulary is not None, "load() comes first"
         seconds = len(samples) / RATE
         short = max(seconds + _TAIL_S, _BRIEF_WINDOW_S if seconds < _BRIEF_S else 0.0)
-        size = int(min(_WINDOW_S, window_s or short) * RATE)
-        padded = np.zeros(size, np.float32)
-        padded[: len(samples)] = samples[:size]
+        padded = np.zeros(int(min(_WINDOW_S, window_s or short) * RATE), np.float32)
+        padded[: len(samples)] = samples[: len(padded)]
         limit = int(seconds * _TOKENS_PER_S) + _TOKENS_SPARE
         try:
             prompt = self._vocabulary.prompt(language, self._engine.is_multilingual)
-            heard = self._encode(padded)
+            heard = self._encode(padded) if wanted() else None
+            if heard is None or not wanted():
+                return None
             ids, score, no_speech = self._generate(heard, prompt, limit)
             if len(ids) >= limit and loop(ids) == len(ids):
                 limit *= 2

@@ -94,6 +94,7 @@ async def test_what_is_said_on_the_phone_line_is_understood() -> None:
     text = await anyio.to_thread.run_sync(model.transcribe, to_samples(await say(SENTENCE)))
     assert text == SENTENCE
     assert model.transcribe(np.zeros(16000, np.float32)) == ""
+    assert model.transcribe(np.zeros(16000, np.float32), wanted=lambda: False) is None
     noise = np.random.default_rng(0).standard_normal(24000).astype(np.float32)
     assert model.transcribe(noise * np.float32(0.01)) == ""
 

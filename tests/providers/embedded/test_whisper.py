@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.to_thread
 import numpy as np
 import pytest
 
@@ -33,6 +34,7 @@ class MarkingModel:
         self.queue = DecodeQueue("marks")
         self.heard: list[float] = []
         self.drafts: list[bool] = []
+        self.begun, self.given_up = threading.Event(), 0
         self.may_go = threading.Event()
         self.may_go.set()
         self.problem: Exception | None = None
@@ -40,8 +42,12 @@ class MarkingModel:
     def load(self) -> None:
         pass
 
-    def transcribe(self, samples: Floats, language: str, *, draft: bool) -> str:
+    def transcribe(self, samples: Floats, language: str, *, draft: bool, wanted: Callable[[], bool]) -> str | None:
+        self.begun.set()
         assert self.may_go.wait(WAIT_S)
+        if not wanted():
+            self.given_up += 1
+            return None
         self.heard.append(len(samples) / 16000)
         self.drafts.append(draft)
         if self.problem is not None:
@@ -157,6 +163,22 @@ async def test_long_speech_gives_drafts_without_a_pause() -> None:
         assert draft.text.startswith("1")
         assert draft.audio_seconds == 0.0
         assert model.drafts == [True]
+
+
+async def test_a_draft_is_given_up_for_a_final() -> None:
+    model = MarkingModel()
+    async with listening(model) as (drafting, _), listening(model) as (ear, following):
+        model.may_go.clear()
+        drafting.hear(quiet(600))
+        drafting.begin()
+        for _ in range(70):
+            drafting.hear(word(1, 20))
+        assert await anyio.to_thread.run_sync(model.begun.wait, WAIT_S)
+        ear.hear(quiet(600) + word(2))
+        ear.pause()
+        model.may_go.set()
+        assert (await following()).text == "2"
+        assert model.given_up == 1
 
 
 async def test_no_draft_is_begun_in_what_may_be_the_pause() -> None:
