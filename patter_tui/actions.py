@@ -56,8 +56,10 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("leave", "escape", "Esc", "", "Leave the text, the zoom or an old call."),
     # calls
-    Action("view", "enter,v", "enter", "Look at it", "Show the selected call again, from its journal.", "calls", 10),
-    Action("end_selected", "b", "b", "Hang up", "End the selected call.", "calls", 11),
+    Action(
+        "view_call", "enter,v", "enter", "Look at it", "Show the selected call again, from its journal.", "calls", 10
+    ),
+    Action("hang_up_selected", "b", "b", "Hang up", "End the selected call.", "calls", 11),
     Action("copy_id", "y", "y", "Copy id", "Copy the selected call's id.", "calls", 12),
     # everywhere
     Action(
@@ -70,8 +72,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("zoom", "f10", "F10", "Zoom", "Give the focused pane the whole screen, and back.", rank=45, typing=True),
     Action("restart", "ctrl+e", "^e", "Start engine", "Start the engine again after it stopped.", rank=5, typing=True),
     Action("palette", "ctrl+p", "^p", "Commands", "Find any command by name.", rank=25, typing=True),
-    Action("theme", "", "", "", "Choose other colours."),
-    Action("line", "", "", "", "Rehearse on the telephone line (8 kHz) or on the wideband line (16 kHz)."),
+    Action("choose_theme", "", "", "", "Choose other colours."),
+    Action("switch_line", "", "", "", "Rehearse on the telephone line (8 kHz) or on the wideband line (16 kHz)."),
     Action(
         "quit",
         "ctrl+q",

@@ -59,6 +59,7 @@ class Workbench(App[Engine]):
         self._glyphs = ASCII if ascii_only else UNICODE
         self._asked_theme = theme
         self._bench: Bench | None = None
+        self._compared: str | None = None
         for name in (DARK, LIGHT):
             self.register_theme(name)
         wanted = theme or self.remembered.theme
@@ -76,7 +77,7 @@ class Workbench(App[Engine]):
 
     def get_default_screen(self) -> Bench:
         """The one screen."""
-        self._bench = Bench(self.desk, self._glyphs)
+        self._bench = Bench(self.desk, self._glyphs, self.possible)
         return self._bench
 
     @property
@@ -142,6 +143,10 @@ class Workbench(App[Engine]):
                 await self._open_editor()
             else:
                 desk.count_caller_lines(_text(path))
+        before = desk.text_at_call.get(str(path))
+        if editor.agent is not None and before is not self._compared:
+            self._compared = before
+            editor.compare(before)
         live = len(desk.state.live())
         self.title = f"{self._glyphs.live} {live} live - patter" if live else "patter"
 
@@ -195,13 +200,13 @@ class Workbench(App[Engine]):
             return False
         if isinstance(self.screen, ModalScreen) and action == "act":
             return False
-        return self._possible(by_id(str(parameters[0])))
+        return self.possible(by_id(str(parameters[0])))
 
     @property
     def _asking(self) -> bool:
         return isinstance(self.screen, ModalScreen)
 
-    def _possible(self, action: Action) -> bool:
+    def possible(self, action: Action) -> bool:
         desk, mode = self.desk, self.bench.mode
         if action.scope == "agent" and mode == "rehearse":
             return self.bench.focused is not None and self.bench.focused.id == "text"
@@ -212,6 +217,8 @@ class Workbench(App[Engine]):
             return usable and not desk.busy and not desk.live_call
         if action.id in ("interrupt", "type"):
             return bool(desk.live_call)
+        if action.id == "copy":
+            return desk.state.call is not None
         if action.id == "hang_up":
             return bool(desk.live_call) or desk.busy
         if action.id == "mute":
@@ -224,9 +231,9 @@ class Workbench(App[Engine]):
             return self.bench.is_narrow
         if action.id == "open":
             return len(desk.state.agents) > 1
-        if action.id in ("view", "copy_id"):
+        if action.id in ("view_call", "copy_id"):
             return bool(desk.state.rows)
-        if action.id == "end_selected":
+        if action.id == "hang_up_selected":
             row = desk.state.rows.get(self.bench.picked_call)
             return row is not None and row.state == "live"
         return True
@@ -331,7 +338,7 @@ class Workbench(App[Engine]):
         if self.bench.picked_call:
             await self._copy(self.bench.picked_call, "The call's id")
 
-    def do_view(self) -> None:
+    def do_view_call(self) -> None:
         """Show the selected call in the panes."""
         self.bench.turn = -1
         self.work(self._view(self.bench.picked_call), "view")
@@ -340,7 +347,7 @@ class Workbench(App[Engine]):
         await self.desk.view(call_id)
         self.bench.choose_mode("rehearse")
 
-    def do_end_selected(self) -> None:
+    def do_hang_up_selected(self) -> None:
         """Hang up the selected call."""
         if self.desk.link is not None:
             self.work(self.desk.link.call(self.bench.picked_call, "hangup"), "command", exclusive=False)
@@ -454,11 +461,11 @@ class Workbench(App[Engine]):
         """Find a command."""
         self.action_command_palette()
 
-    def do_theme(self) -> None:
+    def do_choose_theme(self) -> None:
         """Other colours."""
         self.search_themes()
 
-    def do_line(self) -> None:
+    def do_switch_line(self) -> None:
         """The other line for the next rehearsal."""
         other = "phone" if self.desk.options.line == "wideband" else "wideband"
         self.desk.options = replace(self.desk.options, line=other)  # type: ignore[arg-type]
@@ -514,7 +521,7 @@ class Workbench(App[Engine]):
     def on_pick_list_opened(self, message: PickList.Opened) -> None:
         """A call was double-clicked."""
         if message.view.id == "calls":
-            self.do_view()
+            self.do_view_call()
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         """A line for the call."""

@@ -41,12 +41,13 @@ class Bench(Screen[None]):
     AUTO_FOCUS = ""
     ESCAPE_TO_MINIMIZE = False
 
-    def __init__(self, desk: Desk, glyphs: Glyphs) -> None:
+    def __init__(self, desk: Desk, glyphs: Glyphs, can: Callable[[Action], bool]) -> None:
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (80, "-narrow"), (110, "-normal"), (150, "-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall"), (40, "-high")]
         self.desk = desk
         self.glyphs = glyphs
+        self._can = can
         self.mode: Mode = "rehearse"
         self.pane = "talk"
         self.turn = -1
@@ -98,7 +99,6 @@ class Bench(Screen[None]):
         ):  # fmt: skip
             self.query_one(f"#{name}").border_title = title
         self.query_one("#say", Input).cursor_blink = False
-        self.query_one("#keys-panel").display = False
         self.call_after_refresh(self.redraw)
 
     # ------------------------------------------------------------------ what is seen
@@ -191,6 +191,7 @@ class Bench(Screen[None]):
             (("phone", "phone-panel"), {"phone", "status", "clock"}, self._draw_phone),
             (("summary",), {"turns"}, self._draw_summary),
             (("say",), {"status"}, self._draw_say),
+            (("keys-panel",), {"top"}, self._draw_keys_panel),
             (("keys",), {"status", "top", "agents"}, self._draw_keys),
         )
 
@@ -214,11 +215,7 @@ class Bench(Screen[None]):
 
     def _draw_keys(self) -> None:
         view = self.query_one("#keys", ClickableLine)
-        view.lay(*bars.keys(self.mode, view.text_width, self.is_enabled))
-
-    def is_enabled(self, action: Action) -> bool:
-        """Whether an action can be done now (the app knows)."""
-        return bool(self.app.check_action("act", (action.id,)))
+        view.lay(*bars.keys(self.mode, view.text_width, self._can))
 
     def _draw_transcript(self) -> None:
         view = self.query_one("#transcript", LineView)
@@ -276,6 +273,8 @@ class Bench(Screen[None]):
         head = self.query_one("#turns-head", ClickableLine)
         rows, head_row, foot_row = turns.table(call, index, view.text_width, self.glyphs)
         view.lay(rows, index)
+        if not rows:
+            view.show(turns.empty(view.text_width))
         head.lay(head_row, ())
         self.query_one("#turns-foot", ClickableLine).lay(foot_row, ())
         fall = self.query_one("#waterfall", LineView)
@@ -324,8 +323,10 @@ class Bench(Screen[None]):
         )
 
     def show_keys_panel(self) -> None:
-        """Show or hide the keys beside the work."""
-        view = self.query_one("#keys-panel", LineView)
-        view.display = not view.display
-        self.call_after_refresh(lambda: view.show(bars.help_rows(self.mode, max(20, view.text_width))))
+        """Show the keys beside the work, in place of the figures, or hide them again."""
+        self.toggle_class("-keys-shown")
         self.call_after_refresh(self.redraw)
+
+    def _draw_keys_panel(self) -> None:
+        view = self.query_one("#keys-panel", LineView)
+        view.show(bars.help_rows(self.mode, max(20, view.text_width)))

@@ -71,9 +71,7 @@ def help_rows(mode: Mode, width: int) -> list[Row]:
         rows.append(((pad(action.shown, 10), "accent"), *lines[0]))
         rows += [((" " * 10, ""), *line) for line in lines[1:]]
     if mode == "rehearse":
-        rows.append(
-            ((pad(f"{KEYPAD[0]}-9 * #", 10), "accent"), ("Telephone keys, while no text is being edited.", "text"))
-        )
+        rows.append(((pad(f"{KEYPAD[0]}-9 * #", 10), "accent"), ("Telephone keys, while no text is edited.", "text")))
         rows += [BLANK, *_reading(width)]
     return rows
 

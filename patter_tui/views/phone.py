@@ -42,18 +42,19 @@ def line(call: Call | None, phone: Phone, width: int, now: float, glyphs: Glyphs
             return cut(((*left, ("  ", ""), (phone.problem, "warn"), (f"  {phone.fix}", "muted"))), width)
         kind = "  text call: no sound" if call is not None and call.line == "text" and not call.ended_at else ""
         return cut((*left, (kind, "muted")), width)
-    meters = meter("mic", phone.mic, 6, phone.muted, glyphs) + meter("spk", phone.speaker, 6, False, glyphs)
+    size = 6 if width >= 100 else 5
+    meters = meter("mic", phone.mic, size, phone.muted, glyphs) + meter("spk", phone.speaker, size, False, glyphs)
     _, short, style = _aec(phone)
-    health: list[Span] = [(f"  {short}" if short else "", style)]
-    health.append((f"  jitter {phone.jitter_ms:.0f} ms  drop {phone.dropped + phone.underruns} ", "muted"))
+    health: list[Span] = [(f" {short}" if short else "", style)]
+    health.append((f" jitter {phone.jitter_ms:.0f} ms drop {phone.dropped + phone.underruns} ", "muted"))
     return spread(tuple(left), tuple(meters + health), width)
 
 
 def meter(name: str, dbfs: float, size: int, muted: bool, glyphs: Glyphs) -> list[Span]:
     """A labelled level meter; a muted one says so instead."""
     if muted:
-        return [(f"  {name} ", "muted"), (pad("MUTED", size), "warn")]
-    return [(f"  {name} ", "muted"), (level(dbfs, size, ascii_only=glyphs.ascii_only), "meter")]
+        return [(f" {name} ", "muted"), (pad("MUTED", size), "warn")]
+    return [(f" {name} ", "muted"), (level(dbfs, size, ascii_only=glyphs.ascii_only), "meter")]
 
 
 def panel(call: Call | None, phone: Phone, width: int, now: float, glyphs: Glyphs) -> list[Row]:

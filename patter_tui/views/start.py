@@ -90,9 +90,9 @@ def _rung(stage: str, verb: str, ready: Ready, width: int, glyphs: Glyphs) -> li
 
 def _key(key: str, what: str, detail: str, width: int) -> Row:
     """A key, what it does, and a remark where there is room for a useful part of it."""
-    room = width - 39
+    room = width - 35
     shown = fit(detail, room) if room >= min(20, len(detail)) else ""
-    return (("  ", ""), (pad(key, 8), "accent"), (pad(what, 29), "text"), (shown, "muted"))
+    return (("  ", ""), (pad(key, 4 if len(key) < 4 else 8), "accent"), (pad(what, 29), "text"), (shown, "muted"))
 
 
 def _indent(rows_: list[Row]) -> list[Row]:

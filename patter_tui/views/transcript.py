@@ -56,7 +56,8 @@ def _body(entry: Entry, glyphs: Glyphs) -> tuple[Row, Row]:
         spans: list[Span] = [(f"{sign} ", style), (clean(entry.text), "text")]
         if entry.detail:
             spans.append((f"  {fit(clean(entry.detail), 120)}", "muted" if entry.state == "ok" else "bad"))
-        return tuple(spans), (((f"{seconds(entry.ms)}", "muted"),) if entry.state != "running" else ())
+        took = f"{seconds(entry.ms)} {' ' * cells(glyphs.slow)}"  # in one column with the replies' silences
+        return tuple(spans), ((took, "muted"),) if entry.state != "running" else ()
     sign = {"warn": glyphs.cut, "bad": glyphs.bad}.get(entry.state, glyphs.mark)
     style = {"warn": "warn", "bad": "bad"}.get(entry.state, "muted")
     remark: list[Span] = [(f"{sign} {clean(entry.text)}", style)]

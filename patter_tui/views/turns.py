@@ -54,6 +54,11 @@ def table(call: Call, selected: int, width: int, glyphs: Glyphs) -> tuple[list[R
     return rows, head, foot
 
 
+def empty(width: int) -> list[Row]:
+    """What stands here before the first reply."""
+    return wrap((("One row for each reply, with every part of the wait in ms and its price.", "muted"),), width)
+
+
 def _turn_row(turn: TurnMeasured, selected: bool, columns: tuple[tuple[str, str, str], ...], glyphs: Glyphs) -> Row:
     spans: list[Span] = [
         (pad(f"{glyphs.pointer if selected else ' '} {label(turn)}", 5), "strong" if selected else "text")

@@ -145,7 +145,7 @@ def ready(**changes: object) -> start.Ready:
 
 def test_the_start_page_names_the_keys_and_says_plainly_that_there_is_no_model() -> None:
     text = "\n".join(lines(start.rows(ready(), Phone(), 90, UNICODE)))
-    assert "d       call it yourself" in text
+    assert "d   call it yourself" in text
     assert "has 6 lines to say" in text
     assert "script responder  no model" in text
 
