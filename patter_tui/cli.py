@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from patter_tui import paths as places
 from patter_tui import term
@@ -37,15 +36,19 @@ def parser() -> argparse.ArgumentParser:
         "--no-mouse", action="store_true", help="leave the mouse to the terminal (its own selection works then)"
     )
     made.add_argument("--stt-model", default="", metavar="DIR", help="folder of a Whisper model to listen with")
-    made.add_argument("--version", action="version", version=f"patter-tui {_version()}")
+    made.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     return made
 
 
-def _version() -> str:
-    try:
-        return version("patter")
-    except PackageNotFoundError:
-        return "(not installed)"
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata  # reads mail headers and zip files: too much to load for every start
+
+        try:
+            print(f"patter-tui {metadata.version('patter')}")
+        except metadata.PackageNotFoundError:
+            print("patter-tui (not installed)")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +76,8 @@ def _complain(sentence: str) -> int:
 
 def _test(rest: list[str]) -> int:
     """The text test is the engine's own program; its input and output are ours."""
+    import subprocess  # not needed before the first paint
+
     environment = dict(os.environ)
     if "--home" in rest[:-1]:
         place = rest.index("--home")
