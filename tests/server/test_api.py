@@ -287,7 +287,7 @@ async def test_leaving_ends_live_calls_with_a_reason(tmp_path: Path) -> None:
         call_id = await rig.text_call()
     ended = await rig.seen(CallEnded, events, call_id=call_id)
     assert isinstance(ended, CallEnded)
-    assert ended.reason == "engine_stopped"
+    assert (ended.reason, ended.detail) == ("engine_stopped", "The engine was stopped.")
 
 
 async def test_a_session_that_breaks_still_ends_and_takes_no_other_call_with_it(tmp_path: Path) -> None:

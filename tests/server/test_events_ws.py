@@ -48,24 +48,22 @@ async def test_a_new_reader_gets_a_greeting_and_then_what_is_new(tmp_path: Path)
 async def test_a_reader_that_resumes_misses_nothing_and_gets_nothing_twice(tmp_path: Path) -> None:
     async with serving(tmp_path) as rig:
         got: list[int] = []
-        last = 0
-        texts = iter(range(10_000))
         async with anyio.create_task_group() as tasks:
 
             async def talk() -> None:
                 while True:
-                    publish(rig, *(str(next(texts)) for _ in range(7)))
+                    publish(rig, "on and on")
                     await anyio.lowlevel.checkpoint()
 
             tasks.start_soon(talk)
             for _ in range(12):
-                async with connect(rig, after=str(last), engine="e" * 16) as socket:
-                    (hello,) = await take(socket, 1)
-                    assert hello["hello"]["gap"] is False
-                    got += [event["seq"] for event in await take(socket, 40)]
-                    last = got[-1]
+                async with connect(rig, after=str(len(got)), engine="e" * 16) as socket:
+                    hello = (await take(socket, 1))[0]["hello"]
+                    assert hello["gap"] is False
+                    seam = hello["seq"] + 5  # past what was kept for the reader, into what is new
+                    got += [event["seq"] for event in await take(socket, seam - len(got))]
+                    assert got == list(range(1, seam + 1))
             tasks.cancel_scope.cancel()
-        assert got == list(range(1, 481))
 
 
 @pytest.mark.parametrize("query", [{"after": "0", "engine": "another"}, {"after": "99"}])
