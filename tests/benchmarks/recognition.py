@@ -112,7 +112,7 @@ async def measure(sentences: Sequence[str], threads: int, show: bool) -> None:
         taken.append(time.perf_counter() - began)
         processor.append(time.process_time() - cpu)
         reference = words(sentence)
-        missed = errors(reference, words(heard or ""))
+        missed = errors(reference, words(heard))
         wrong, total, exact = wrong + missed, total + len(reference), exact + (not missed)
         if show and missed:
             print(f"  said  {sentence}\n  heard {heard}")

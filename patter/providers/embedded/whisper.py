@@ -18,6 +18,7 @@ from patter.exceptions import ProviderError
 from patter.mailbox import Mailbox
 from patter.providers.embedded.decode_queue import DecodeQueue, DecodeRequest
 from patter.providers.embedded.mel import Floats, to_samples
+from patter.providers.embedded.whisper_model import NoLongerWanted, Wanted
 from patter.signals import Transcribed
 
 _BYTES_PER_S = 2 * 16000
@@ -41,7 +42,7 @@ class SpeechModel(Protocol):
 
     def load(self) -> None: ...
 
-    def transcribe(self, samples: Floats, language: str, *, draft: bool, wanted: Callable[[], bool]) -> str | None: ...
+    def transcribe(self, samples: Floats, language: str, *, draft: bool, wanted: Wanted) -> str: ...
 
 
 class WhisperTranscriber:
@@ -156,17 +157,17 @@ class WhisperTranscriber:
         self._engine.queue.put(DecodeRequest(self, decode, final))
 
     def _decode(
-        self, pcm: bytes, requested_at: float, final: bool, wanted: Callable[[], bool]
+        self, pcm: bytes, requested_at: float, final: bool, wanted: Wanted
     ) -> Transcribed | ProviderError | None:
         samples = to_samples(pcm[: len(pcm) & ~1])
         try:
             text = self._engine.transcribe(samples, self._language, draft=not final, wanted=wanted)
+        except NoLongerWanted:
+            return None
         except ProviderError as error:
             return error
         except Exception as error:  # the border: nothing of the engine's own may escape into the call
             return ProviderError(f"recognition failed ({error})", provider="whisper", stage="stt")
-        if text is None:
-            return None
         return Transcribed(text, final, requested_at, self._clock.now(), len(pcm) / _BYTES_PER_S if final else 0.0)
 
     def _deliver(self, number: int, answer: Transcribed | ProviderError) -> None:

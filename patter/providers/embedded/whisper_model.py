@@ -40,6 +40,10 @@ _SHORTEST_LOOP = 4  # tokens; "no, no, no" is something callers do say
 Wanted = Callable[[], bool]
 
 
+class NoLongerWanted(Exception):
+    """The work was given up in the middle: whoever asked for it has said that the answer is moot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """Words, their number of tokens and its mean log-probability, and how likely there was no speech at all."""
@@ -119,37 +123,28 @@ class WhisperModel:
 
     def transcribe(
         self, samples: Floats, language: str = "en", *, draft: bool = False, wanted: Wanted = lambda: True
-    ) -> str | None:
+    ) -> str:
         """The words of `samples` (mono, 16 kHz, -1…1), "" when nobody spoke. `draft` forgoes the second opinion.
 
-        `wanted` is asked before each long step; once it says no, the work is given up and the answer is None.
-        Raises ProviderError."""
+        `wanted` is asked before each long step. Raises ProviderError, and NoLongerWanted once `wanted` says no."""
         self.load()
-        texts = []
-        for segment in segments(samples):
-            text = self._segment(segment, language, draft, wanted)
-            if text is None:
-                return None
-            texts.append(text)
+        texts = [self._segment(segment, language, draft, wanted) for segment in segments(samples)]
         return " ".join(text for text in texts if text)
 
-    def _segment(self, samples: Floats, language: str, draft: bool, wanted: Wanted) -> str | None:
+    def _segment(self, samples: Floats, language: str, draft: bool, wanted: Wanted) -> str:
         decoded = self.decode(samples, language, wanted=wanted)
-        if decoded is None or _nobody_spoke(decoded):
-            return None if decoded is None else ""
-        if decoded.doubtful and not draft:
+        if decoded.doubtful and not draft and not _nobody_spoke(decoded):
             second = self.decode(samples, language, window_s=_WINDOW_S, wanted=wanted)
-            if second is None or _nobody_spoke(second):
-                return None if second is None else ""
-            decoded = max(decoded, second, key=lambda one: (not one.doubtful, one.score))
-        return decoded.text
+            silent = _nobody_spoke(second)
+            decoded = second if silent else max(decoded, second, key=lambda one: (not one.doubtful, one.score))
+        return "" if _nobody_spoke(decoded) else decoded.text
 
     def decode(
         self, samples: Floats, language: str = "en", *, window_s: float = 0.0, wanted: Wanted = lambda: True
-    ) -> Decoded | None:
-        """One pass over at most 30 s; `window_s` 0 means the utterance and a short tail. None when no longer `wanted`.
+    ) -> Decoded:
+        """One pass over at most 30 s; `window_s` 0 means the utterance and a short tail.
 
-        Raises ProviderError."""
+        Raises ProviderError, and NoLongerWanted once `wanted` says no."""
         assert self._vocabulary is not None, "load() comes first"
         seconds = len(samples) / RATE
         short = max(seconds + _TAIL_S, _BRIEF_WINDOW_S if seconds < _BRIEF_S else 0.0)
@@ -158,9 +153,9 @@ class WhisperModel:
         limit = int(seconds * _TOKENS_PER_S) + _TOKENS_SPARE
         try:
             prompt = self._vocabulary.prompt(language, self._engine.is_multilingual)
-            heard = self._encode(padded) if wanted() else None
-            if heard is None or not wanted():
-                return None
+            _check(wanted)
+            heard = self._encode(padded)
+            _check(wanted)
             ids, score, no_speech = self._generate(heard, prompt, limit)
             if len(ids) >= limit and loop(ids) == len(ids):
                 limit *= 2
@@ -189,6 +184,11 @@ class WhisperModel:
             return_no_speech_prob=True,
         )[0]
         return list(result.sequences_ids[0]), float(result.scores[0]), float(result.no_speech_prob)
+
+
+def _check(wanted: Wanted) -> None:
+    if not wanted():
+        raise NoLongerWanted
 
 
 def _nobody_spoke(decoded: Decoded) -> bool:

@@ -20,7 +20,7 @@ from patter.providers.embedded.hibari import HibariSynthesizer, clauses, voice_m
 from patter.providers.embedded.mel import to_samples
 from patter.providers.embedded.silero import SileroDetector, detector_missing
 from patter.providers.embedded.smart_turn import SmartTurn
-from patter.providers.embedded.whisper_model import WhisperModel, loop, recognition_missing, segments
+from patter.providers.embedded.whisper_model import NoLongerWanted, WhisperModel, loop, recognition_missing, segments
 
 SENTENCE = "I would like to book an appointment for next Tuesday afternoon."
 
@@ -94,7 +94,8 @@ async def test_what_is_said_on_the_phone_line_is_understood() -> None:
     text = await anyio.to_thread.run_sync(model.transcribe, to_samples(await say(SENTENCE)))
     assert text == SENTENCE
     assert model.transcribe(np.zeros(16000, np.float32)) == ""
-    assert model.transcribe(np.zeros(16000, np.float32), wanted=lambda: False) is None
+    with pytest.raises(NoLongerWanted):
+        model.transcribe(np.zeros(16000, np.float32), wanted=lambda: False)
     noise = np.random.default_rng(0).standard_normal(24000).astype(np.float32)
     assert model.transcribe(noise * np.float32(0.01)) == ""
 

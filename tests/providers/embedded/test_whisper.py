@@ -18,6 +18,7 @@ from patter.ports import Transcriber
 from patter.providers.embedded.decode_queue import DecodeQueue
 from patter.providers.embedded.mel import Floats
 from patter.providers.embedded.whisper import WhisperTranscriber
+from patter.providers.embedded.whisper_model import NoLongerWanted, Wanted
 from patter.signals import Transcribed
 
 pytestmark = pytest.mark.anyio
@@ -42,12 +43,12 @@ class MarkingModel:
     def load(self) -> None:
         pass
 
-    def transcribe(self, samples: Floats, language: str, *, draft: bool, wanted: Callable[[], bool]) -> str | None:
+    def transcribe(self, samples: Floats, language: str, *, draft: bool, wanted: Wanted) -> str:
         self.begun.set()
         assert self.may_go.wait(WAIT_S)
         if not wanted():
             self.given_up += 1
-            return None
+            raise NoLongerWanted
         self.heard.append(len(samples) / 16000)
         self.drafts.append(draft)
         if self.problem is not None:
