@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Protocol, TextIO
 
 import anyio
+from anyio.abc import TaskStatus
 
 from patter.builders import check_number, fill_variables
 from patter.bus import Bus
@@ -56,6 +57,7 @@ class TerminalCall:
         self._live: set[int] = set()  # replies that have begun and are not over
         self._owed = False  # a reply must come: to the last line, or as a greeting
         self._free = anyio.Event()  # nothing is owed and nothing is live
+        self._ended: CallEnded | None = None
 
     async def run(self, agent: Agent, *, agent_name: str = "", agent_version: str = "") -> CallEnded:
         """The whole call; returns its last event. Ctrl+C hangs up, a second one cuts everything short."""
@@ -67,12 +69,13 @@ class TerminalCall:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._read_lines)
                 if threading.current_thread() is threading.main_thread() and sys.platform != "win32":
-                    tasks.start_soon(self._mind_interrupts, tasks.cancel_scope)
-                ended = await session.run()
+                    await tasks.start(self._mind_interrupts, tasks.cancel_scope)
+                await session.run()
                 tasks.cancel_scope.cancel()
         finally:
             leave_bus()
-        return ended
+        assert self._ended is not None  # a session that runs, however short, publishes its end
+        return self._ended
 
     # ------------------------------------------------------------------ what happens
 
@@ -88,6 +91,8 @@ class TerminalCall:
                 self._live.add(reply_id)
             case AgentSaid(reply_id=reply_id):
                 self._live.discard(reply_id)
+            case CallEnded():
+                self._ended = event
         if self._page.gone:
             self._leave()
         elif isinstance(event, CallStarted | AgentSaid):
@@ -145,8 +150,9 @@ class TerminalCall:
             case _:
                 self._page.notice(f"{command} is no command. There are: {COMMANDS}")
 
-    async def _mind_interrupts(self, scope: anyio.CancelScope) -> None:
+    async def _mind_interrupts(self, scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            task_status.started()
             await anext(signals)
             self._leave()
             await anext(signals)

@@ -49,7 +49,13 @@ def agent_of(**changes: Any) -> Agent:
 
 
 async def talk(
-    typed: io.StringIO, out: io.StringIO, agent: Agent, lines: Lines, as_json: bool = False, responder: Any = None
+    typed: io.StringIO,
+    out: io.StringIO,
+    agent: Agent,
+    lines: Lines,
+    as_json: bool = False,
+    responder: Any = None,
+    welcome: Any = None,
 ) -> CallEnded:
     clock = virtual_clock()
     bus = Bus(clock)
@@ -65,7 +71,7 @@ async def talk(
     def open_call(
         call: CallInfo, agent: Agent, transport: Transport, *, agent_name: str = "", agent_version: str = ""
     ) -> CallSession:
-        wiring = Wiring(outfit, rework)
+        wiring = Wiring(outfit, rework, welcome)
         return CallSession(
             call, agent, transport, bus, clock, wiring, agent_name=agent_name, agent_version=agent_version
         )
@@ -207,3 +213,16 @@ def test_ctrl_c_hangs_up() -> None:
 
     assert ended.reason == "caller_hung_up"
     assert "Never said" not in out.getvalue()
+
+
+def test_ctrl_c_twice_does_not_wait_for_a_call_that_hangs() -> None:
+    async def hang(call: CallInfo, agent: Agent) -> Agent:
+        os.kill(os.getpid(), signal.SIGINT)
+        await anyio.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        await anyio.sleep(3600)
+        return agent
+
+    ended = run_virtual(talk, io.StringIO("Hi\n"), io.StringIO(), agent_of(), [], False, None, hang)
+
+    assert (ended.reason, ended.duration_s) == ("engine_stopped", 1.0)
