@@ -33,6 +33,15 @@ class AgentText:
             return None
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """Changes whenever the file is written; (0, 0) if there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return (0, 0)
+    return (facts.st_mtime_ns, facts.st_size)
+
+
 def open_file(path: Path) -> AgentText:
     """Read a file; one that does not exist yet is empty. Raises OSError or UnicodeDecodeError for one that cannot be read."""
     try:

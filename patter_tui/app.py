@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
-from patter_tui import clipboard, settings
+from patter_tui import agents, clipboard, settings
 from patter_tui.actions import ACTIONS, KEY_NAMES, KEYPAD, Action, Mode, by_id
 from patter_tui.desk import Desk, Options, Severity
 from patter_tui.engine import Engine
@@ -60,6 +60,7 @@ class Workbench(App[Engine]):
         self._asked_theme = theme
         self._bench: Bench | None = None
         self._compared: str | None = None
+        self._counted: tuple[Path, tuple[int, int]] | None = None
         for name in (DARK, LIGHT):
             self.register_theme(name)
         wanted = theme or self.remembered.theme
@@ -142,13 +143,19 @@ class Workbench(App[Engine]):
             if bench.mode == "agent" or bench.size.width >= 150 or editor.agent is not None:
                 await self._open_editor()
             else:
-                desk.count_caller_lines(_text(path))
+                self._count_lines(path)
         before = desk.text_at_call.get(str(path))
         if editor.agent is not None and before is not self._compared:
             self._compared = before
             editor.compare(before)
         live = len(desk.state.live())
         self.title = f"{self._glyphs.live} {live} live - patter" if live else "patter"
+
+    def _count_lines(self, path: Path) -> None:
+        stamp = agents.stamp(path)
+        if (path, stamp) != self._counted:
+            self._counted = (path, stamp)
+            self.desk.count_caller_lines(_text(path))
 
     async def _open_editor(self) -> None:
         path = self.desk.agent_path

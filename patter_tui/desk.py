@@ -84,7 +84,9 @@ class Desk:
         except Refused as error:
             self.notify("Engine", str(error), "error")
         await self.link.follow(lambda: self.state.seq or None, self._greeted, self._take)
-        self.link = None
+        self.link, self.own_call = None, ""
+        if self.softphone is not None:
+            self.softphone.send(do="quit")
         forget_engine(self.state)
         self._become("down", "The engine has stopped. Calls up to now are on disk and in the list.")
         self.notify("Engine stopped", "ctrl+e starts it again; nothing that was said is lost.", "error")

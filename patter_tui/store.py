@@ -189,7 +189,8 @@ class Phone:
         kind = message.get("is")
         if kind == "ready":
             self.sound = bool(message.get("sound"))
-            self.problem, self.fix = str(message.get("problem") or ""), str(message.get("fix") or "")
+            if self.device == "sound":  # the others need no sound device and must not complain that there is none
+                self.problem, self.fix = str(message.get("problem") or ""), str(message.get("fix") or "")
             self.input, self.output = str(message.get("input") or ""), str(message.get("output") or "")
             self.aec = str(message.get("aec") or "")
         elif kind == "ringing":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from patter_tui.actions import KEYPAD, PURPOSE, Action, Mode, in_mode
 from patter_tui.figures import clock
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import BLANK, Row, Span, cells, clean, fit, pad, spread, wrap
+from patter_tui.views.rows import BLANK, Row, Span, cells, clean, fit, pad, spread, width_of, wrap
 
 MODES: tuple[tuple[Mode, str, str], ...] = (
     ("agent", "2", "Agent"),
@@ -35,11 +35,15 @@ def top(
         spans += [(text, "strong" if name == mode else "muted"), ("  " if key else " ", "")]
         column += cells(text) + (2 if key else 1)
     good = status == "up"
-    right_side: list[Span] = [(f"{fit(clean(agent), 26)}   ", "text")] if agent and width >= 70 else []
-    right_side += [
-        (f"{glyphs.live if good else glyphs.bad if status != 'starting' else glyphs.busy} ", "good" if good else "warn")
+    sign = glyphs.live if good else glyphs.busy if status == "starting" else glyphs.bad
+    right_side: list[Span] = [
+        (f"{sign} ", "good" if good else "warn"),
+        (f"{_ENGINE.get(status, status)}   ", "muted" if good else "warn"),
+        (f"{clock(now)} ", "muted"),
     ]
-    right_side += [(f"{_ENGINE.get(status, status)}   ", "muted" if good else "warn"), (f"{clock(now)} ", "muted")]
+    name = fit(clean(agent), 26)
+    if width_of((*spans, *right_side)) + cells(name) + 4 <= width:
+        right_side.insert(0, (f"{name}   ", "text"))
     return spread(tuple(spans), tuple(right_side), width), places
 
 

@@ -49,7 +49,7 @@ def rows(ready: Ready, phone: Phone, width: int, glyphs: Glyphs) -> list[Row]:
         return [*made, BLANK, _key("F2", "mend it in the editor", "", inner)]
     if ready.greeting:
         made += _indent(wrap(((f"“{clean(ready.greeting)}”", "muted"),), inner))
-    own = "microphone and speaker" if phone.sound else phone.problem
+    own = "microphone and speaker" if phone.sound else "no sound device was found"
     lines = f"has {ready.caller_lines} lines to say" if ready.caller_lines else "has no lines yet"
     made += [
         BLANK,

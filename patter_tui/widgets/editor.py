@@ -84,6 +84,7 @@ class Editor(Vertical):
         self._glyphs = glyphs
         self._settle: Timer | None = None
         self._seen_on_disk: str | None = None
+        self._stamp = (0, 0)
         self._next = 0
         self.agent: AgentText | None = None
         self.problems: list[Problem] = []
@@ -193,6 +194,10 @@ class Editor(Vertical):
         """Take over a change on disk if nothing is unsaved here; else say so, once per change."""
         if self.agent is None or self.area is None:
             return
+        stamp = agents.stamp(self.agent.path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
         disk = self.agent.on_disk
         if disk is None or disk in (self._seen_on_disk, self.agent.saved):
             return

@@ -158,9 +158,13 @@ def test_an_agent_that_is_rejected_and_then_mended() -> None:
 
 
 def test_a_softphone_without_sound_says_so() -> None:
-    phone = Phone(state="starting")
-    phone.take({"is": "ready", "sound": False, "problem": "No microphone.", "fix": "Plug one in."})
+    missing = {"is": "ready", "sound": False, "problem": "No microphone.", "fix": "Plug one in."}
+    phone = Phone(state="starting", device="sound")
+    phone.take(missing)
     assert (phone.sound, phone.problem, phone.fix) == (False, "No microphone.", "Plug one in.")
+    simulated = Phone(state="starting", device="simulated")
+    simulated.take(missing)
+    assert (simulated.sound, simulated.problem) == (False, "")
 
 
 def test_a_softphone_reports_levels_and_its_end() -> None:
