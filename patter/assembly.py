@@ -24,7 +24,7 @@ from patter.call.toolbox import Toolbox
 from patter.clock import Clock
 from patter.control import CallControl
 from patter.conversations.pipeline import Pipeline
-from patter.exceptions import NotInThisVersion
+from patter.exceptions import NotInThisVersion, ProviderError
 from patter.guard import Guards
 from patter.models import Agent, LLMConfig, OnMessage
 from patter.ports import AudioTap, CallInfo, Responder, Screen, Synthesizer, Transcriber, Transport, VoiceDetector
@@ -62,7 +62,8 @@ class Workshop:
         self._webhooks: Webhooks
         self._open = AsyncExitStack()
         self._recognition = WhisperModel(stt_model)
-        self._recognition_gap = recognition_missing(stt_model)
+        self._recognition_gap = recognition_missing(stt_model) or detector_missing()
+        self._voice_gap = voice_missing()
         self._turn_model = SmartTurn()
         self._voices: dict[str, HibariSynthesizer] = {}
         self._servers: Sequence[Found] = ()
@@ -79,18 +80,30 @@ class Workshop:
         for voice in self._voices.values():
             await voice.aclose()
         await self._open.aclose()
+        await anyio.to_thread.run_sync(self._recognition.close)
 
     async def warm(self) -> None:
         """Look for model servers on this machine and load the embedded engines, so that the first call waits for nothing."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._probe)
-            if not voice_missing():
-                tasks.start_soon(self._voice("").start)
-            if not self._recognition_gap:
-                tasks.start_soon(anyio.to_thread.run_sync, self._recognition.load)
-            if not detector_missing():
-                tasks.start_soon(anyio.to_thread.run_sync, SileroDetector)
+            tasks.start_soon(self._warm_voice)
+            tasks.start_soon(self._warm_recognition)
         self._warm = True
+
+    async def _warm_voice(self) -> None:
+        if not self._voice_gap:
+            try:
+                await self._voice("").start()
+            except ProviderError as error:
+                self._voice_gap = f"{error}."
+
+    async def _warm_recognition(self) -> None:
+        if not self._recognition_gap:
+            try:
+                await anyio.to_thread.run_sync(SileroDetector)
+                await anyio.to_thread.run_sync(self._recognition.warm)
+            except ProviderError as error:
+                self._recognition_gap = f"{error}."
 
     async def _probe(self) -> None:
         self._servers = [server for server in await find_servers(self._http) if server.models]
@@ -106,7 +119,7 @@ class Workshop:
             llm = {"name": f"{server.name}/{server.models[0]}", "state": "ready", "note": f"found at {server.base_url}"}
         return {
             "stt": _rung("whisper-base (embedded)", self._recognition_gap, state, "The caller's words can be typed."),
-            "tts": _rung("hibari (embedded)", voice_missing(), state, "The agent's words are shown, not spoken."),
+            "tts": _rung("hibari (embedded)", self._voice_gap, state, "The agent's words are shown, not spoken."),
             "vad": _rung("silero (embedded)", detector_missing(), state, "Speech is not detected."),
             "llm": llm,
         }
@@ -211,18 +224,18 @@ class Workshop:
         return ScriptResponder(), [NO_MODEL]
 
     def _ears(self, agent: Agent, notes: list[str]) -> tuple[Transcriber | None, VoiceDetector | None]:
-        gap = self._recognition_gap or detector_missing()
-        if gap:
-            notes.append(f"{gap} Until then, type the caller's words.")
+        if self._recognition_gap:
+            notes.append(f"{self._recognition_gap} Until then, type the caller's words.")
             return None, None
         language = (agent.stt.language if agent.stt else "") or agent.language
         return WhisperTranscriber(self._recognition, self._clock, language), SileroDetector()
 
     def _mouth(self, agent: Agent, notes: list[str]) -> Synthesizer | None:
-        if gap := voice_missing():
-            notes.append(f"{gap} Until then, the agent's words are only shown.")
+        if self._voice_gap:
+            notes.append(f"{self._voice_gap} Until then, the agent's words are only shown.")
             return None
-        return self._voice(agent.tts.voice if agent.tts else "")
+        voice = agent.tts.voice if agent.tts else ""
+        return self._voice("" if voice == Agent.voice else voice)  # the API's default voice is another vendor's
 
     def _voice(self, voice: str) -> HibariSynthesizer:
         if voice not in self._voices:

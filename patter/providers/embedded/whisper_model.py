@@ -94,6 +94,10 @@ class WhisperModel:
             if self._engine is None:
                 self._engine, self._vocabulary = self._open(model_directory(self._directory))
 
+    def warm(self) -> None:
+        """Load it and decode a second of nothing: the first decode of a process takes several times as long."""
+        self.transcribe(np.zeros(RATE, np.float32), draft=True)
+
     def close(self) -> None:
         """Stop the thread; what waits in the queue is forgotten."""
         self.queue.close()
