@@ -57,6 +57,7 @@ class Workbench(App[Engine]):
         self.desk = Desk(paths, options, self.tell)
         self.desk.agent_name = self.remembered.agent
         self._glyphs = ASCII if ascii_only else UNICODE
+        self.set_class(ascii_only, "-ascii")
         self._asked_theme = theme
         self._bench: Bench | None = None
         self._compared: str | None = None
@@ -375,7 +376,8 @@ class Workbench(App[Engine]):
         path = editor.agent.path if editor.agent is not None else None
         self.desk.count_caller_lines(editor.text)
         editor.compare(self.desk.text_at_call.get(str(path)))
-        note = f"{len(editor.problems)} problems are left: calls keep the version before." if editor.problems else ""
+        self.clear_notifications()
+        note = "Calls keep the version before until the problems are mended." if editor.problems else ""
         self.tell("Saved", note or "Calls use it from the next turn on.", "warning" if note else "information")
 
     async def _overwrite(self, answer: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -75,7 +76,7 @@ def _complain(sentence: str) -> int:
 
 
 def _test(rest: list[str]) -> int:
-    """The text test is the engine's own program; its input and output are ours."""
+    """The text test is a program of its own; its input and output are ours. An agent may be named without its folder."""
     import subprocess  # not needed before the first paint
 
     environment = dict(os.environ)
@@ -83,8 +84,16 @@ def _test(rest: list[str]) -> int:
         place = rest.index("--home")
         environment["PATTER_HOME"] = rest[place + 1]
         del rest[place : place + 2]
+    found = places.find(environment.get("PATTER_HOME", ""))
+    for index, word in enumerate(rest):
+        if not word.startswith("-") and not Path(word).exists():
+            with contextlib.suppress(OSError):
+                places.prepare(found)
+            named = found.agents / f"{word.removesuffix('.toml')}.toml"
+            rest[index] = str(named) if named.is_file() else word
+    line = [sys.executable, "-m", "patter.console", *rest]
     try:
-        return subprocess.run([sys.executable, "-m", "patter.console", *rest], check=False, env=environment).returncode  # noqa: S603
+        return subprocess.run(line, check=False, env=environment).returncode  # noqa: S603 (our own program, no shell)
     except KeyboardInterrupt:
         return 130
 

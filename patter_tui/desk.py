@@ -174,9 +174,8 @@ class Desk:
         elif isinstance(event, AgentRejected):
             where = f" line {event.line}" if event.line else ""
             self.wanted.add("agents")
-            self.notify(
-                f"{event.agent}{where}", f"{event.problem} {event.fix} The version before stays in use.", "warning"
-            )
+            problem = event.problem if event.problem.endswith(".") else f"{event.problem}."
+            self.notify(f"{event.agent}{where}", " ".join(filter(None, (problem, event.fix))), "warning")
         elif isinstance(event, CallStarted) and self.phone.state != "off" and not self.own_call:
             self._own(event.call_id)
         elif isinstance(event, CallEnded) and event.call_id == self.own_call:

@@ -41,9 +41,9 @@ def top(
         (f"{_ENGINE.get(status, status)}   ", "muted" if good else "warn"),
         (f"{clock(now)} ", "muted"),
     ]
-    name = fit(clean(agent), 26)
-    if width_of((*spans, *right_side)) + cells(name) + 4 <= width:
-        right_side.insert(0, (f"{name}   ", "text"))
+    who = fit(clean(agent), 26)
+    if width_of((*spans, *right_side)) + cells(who) + 4 <= width:
+        right_side.insert(0, (f"{who}   ", "text"))
     return spread(tuple(spans), tuple(right_side), width), places
 
 

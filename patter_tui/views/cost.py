@@ -16,7 +16,7 @@ def amount(amounts: dict[str, float]) -> str:
     parts = []
     for name, value in amounts.items():
         unit = next((short for word, short in _UNITS if word in name), name.replace("_", " "))
-        if value:
+        if value >= 0.05:  # less would be written as nothing
             parts.append(f"{value:.1f} {unit}" if unit in ("s", "min") else f"{value:,.0f} {unit}")
     return ", ".join(parts)
 

@@ -100,3 +100,12 @@ def test_the_clipboard_code_is_wrapped_for_tmux() -> None:
     assert plain == "\x1b]52;c;aGVsbG8=\a"
     assert wrapped.startswith("\x1bPtmux;\x1b\x1b]52")
     assert not clipboard.by_program("hello", {"SSH_CONNECTION": "x"})
+
+
+def test_the_text_test_takes_an_agent_by_its_name(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "patter_tui", "test", "riverside", "--home", str(tmp_path)],
+        input="goodbye\n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Thank you for calling Riverside Dental." in done.stdout
+    assert done.returncode == 0
