@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -92,6 +94,9 @@ class Workbench(App[Engine]):
 
     def on_mount(self) -> None:
         """Everything slow waits until the first picture is on the screen."""
+        for sign in ("SIGTERM", "SIGHUP"):
+            with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+                asyncio.get_running_loop().add_signal_handler(getattr(signal, sign), self._told_to_go)
         self.call_after_refresh(self._after_first_paint)
 
     def _after_first_paint(self) -> None:
@@ -106,6 +111,14 @@ class Workbench(App[Engine]):
             self.tell("Colours", f"There is no theme {self._asked_theme}. There are: {known}.", "warning")
         gc.collect()
         gc.freeze()  # what was loaded for the start is never looked at again: without this each full pass stops the screen
+
+    def _told_to_go(self) -> None:
+        """The terminal was closed, or somebody ends this process: calls go on, an idle engine of ours does not."""
+        self.bench.query_one(Editor).keep_draft()
+        if self.desk.state.live():
+            self.exit(None)
+        else:
+            self.work(self._left("kill"), "leave")
 
     def start_engine(self) -> None:
         """Adopt or start the engine, then follow it."""
@@ -482,6 +495,10 @@ class Workbench(App[Engine]):
         self.tell(
             "Line", f"Rehearsals use the {'telephone' if other == 'phone' else 'wideband'} line now.", "information"
         )
+
+    def action_help_quit(self) -> None:
+        """ctrl+c is for copying in so many terminals that it does not leave."""
+        self.tell("To leave", "ctrl+q leaves. ctrl+c copies what is selected.", "information")
 
     async def do_quit(self) -> None:
         """Leave; ask first if calls are on."""

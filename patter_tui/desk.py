@@ -60,6 +60,7 @@ class Desk:
     softphone: Softphone | None = None
     text_at_call: dict[str, str] = field(default_factory=dict)
     caller_line_count: int = 0
+    left: bool = False
 
     # ------------------------------------------------------------------ engine
 
@@ -68,8 +69,9 @@ class Desk:
         self._become("starting", "Starting the engine…")
         try:
             self.engine = await asyncio.to_thread(
-                engines.ensure, self.paths, command=self.options.engine_command, stt_model=self.options.stt_model
-            )
+                engines.ensure, self.paths, command=self.options.engine_command, stt_model=self.options.stt_model,
+                given_up=lambda: self.left,
+            )  # fmt: skip
         except EngineUnavailable as error:
             self._become("problem", f"{error.problem} {error.fix}".strip())
             return
@@ -335,6 +337,7 @@ class Desk:
     async def leave(self, how: Literal["drain", "kill"]) -> Engine | None:
         """Get ready to quit. Returns the engine to stop, or None if it must go on (others watch it, or calls are drained)."""
         own, softphone = self.own_call, self.softphone
+        self.left = True
         if softphone is not None:
             softphone.send(do="hang_up")
         elif self.link is not None and own:

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ START_SECONDS = 30.0
 
 LINGER_SECONDS = 600
 """An engine whose workbench vanished (a closed terminal) and that carries no call ends by itself after this time."""
+
+RUNS_ALREADY = 3
+"""Exit code of an engine that found another one in its home."""
 
 STOP_SECONDS = 6.0
 """The engine ends calls and closes files in this time; then it is ended by force."""
@@ -109,24 +112,40 @@ def find_any_version(paths: Paths) -> Engine | None:
     return Engine(port, str(known.get("token", "")), engine_id, str(health.get("version", "")), pid)
 
 
-def ensure(paths: Paths, files: Sequence[Path] = (), *, command: Sequence[str] = (), stt_model: str = "") -> Engine:
-    """Adopt the running engine or start one. Raises EngineUnavailable."""
+def ensure(
+    paths: Paths,
+    *,
+    command: Sequence[str] = (),
+    stt_model: str = "",
+    given_up: Callable[[], bool] = lambda: False,
+) -> Engine:
+    """Adopt the running engine or start one; `given_up()` says that nobody waits any more. Raises EngineUnavailable."""
     running = find(paths)
-    return running if running is not None else start(paths, files, command=command, stt_model=stt_model)
+    if running is not None:
+        return running
+    process, said = _spawn(paths, command, stt_model)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and not given_up():
+        ended = process.poll()
+        if ended is not None and ended != RUNS_ALREADY:
+            raise EngineUnavailable(f"The engine stopped at its start: {_last_line(said)}", f"Its last words: {said}")
+        found = find(paths)
+        if found is not None:
+            if found.pid != process.pid:
+                return found  # another terminal was quicker
+            _write(paths.started_file, {"engine_id": found.engine_id})
+            return replace(found, ours=True)
+        time.sleep(0.04)
+    process.terminate()
+    raise EngineUnavailable(
+        f"The engine did not answer within {START_SECONDS:.0f} seconds.", f"Its log: {paths.engine_log}"
+    )
 
 
-def start(paths: Paths, files: Sequence[Path] = (), *, command: Sequence[str] = (), stt_model: str = "") -> Engine:
-    """Start an engine that outlives this process, and wait until it listens. Raises EngineUnavailable."""
-    line = [
-        *(command or (sys.executable, "-m", "patter.engine")),
-        "--agents",
-        str(paths.agents),
-        "--home",
-        str(paths.home),
-    ]
-    line += ["--linger", str(LINGER_SECONDS)]
-    for file in files:
-        line += ["--agent", str(file)]
+def _spawn(paths: Paths, command: Sequence[str], stt_model: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """An engine process that outlives this one, and the file with its first words."""
+    line = [*(command or (sys.executable, "-m", "patter.engine")), "--agents", str(paths.agents)]
+    line += ["--home", str(paths.home), "--linger", str(LINGER_SECONDS)]
     environment = os.environ | ({"PATTER_STT_MODEL": stt_model} if stt_model else {})
     said = paths.home / "engine-start.log"
     try:
@@ -137,22 +156,7 @@ def start(paths: Paths, files: Sequence[Path] = (), *, command: Sequence[str] = 
     except OSError as error:
         raise EngineUnavailable(f"The engine could not be started: {error}.") from error
     _children[process.pid] = process
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        ended = process.poll()
-        if ended is not None and ended != 3:
-            raise EngineUnavailable(f"The engine stopped at its start: {_last_line(said)}", f"Its last words: {said}")
-        found = find(paths)
-        if found is not None:
-            if found.pid == process.pid:
-                _write(paths.started_file, {"engine_id": found.engine_id})
-                return Engine(found.port, found.token, found.engine_id, found.version, found.pid, ours=True)
-            return found  # another terminal was quicker
-        time.sleep(0.04)
-    process.terminate()
-    raise EngineUnavailable(
-        f"The engine did not answer within {START_SECONDS:.0f} seconds.", f"Its log: {paths.engine_log}"
-    )
+    return process, said
 
 
 def stop(engine: Engine) -> bool:

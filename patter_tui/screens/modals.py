@@ -97,7 +97,7 @@ class LeavePage(Page):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "answer('drain')", show=False),
-        Binding("k", "answer('kill')", show=False),
+        Binding("k,ctrl+q", "answer('kill')", show=False, priority=True),
         Binding("s", "answer('')", show=False),
     ]
     TITLE_TEXT = "Quit"
@@ -113,7 +113,7 @@ class LeavePage(Page):
         rows: list[Row] = [*wrap(((f"{count(self._calls, 'call')} {verb} in progress.", "strong"),), width), BLANK]
         rows += [
             (("d  ", "accent"), ("drain: let them finish, then the engine stops by itself", "text")),
-            (("k  ", "accent"), ("kill: end them now and stop the engine", "text")),
+            (("k  ", "accent"), ("kill: end them now and stop the engine (ctrl+q again does the same)", "text")),
             (("s  ", "accent"), ("stay", "text")),
         ]
         if self._own:
