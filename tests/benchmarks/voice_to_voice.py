@@ -33,8 +33,8 @@ provider = "embedded"
 provider = "embedded"
 [[script]]
 when = ["insurance"]
-say = """We take most plans. Tell me the name of yours and I will look it up for you right away. If it is not on our list, \
-we can still see you, and we will give you a receipt that you can send to them yourself. Many of our patients do that."""
+say = """We take nearly all of the plans that people around here have and for the few that we do not take we will give you \
+a receipt with all the codes that you can send to them yourself so that they pay you back within a month or at most two months"""
 [[script]]
 when = ["open", "hours"]
 say = "We are open from eight to six on weekdays."
@@ -152,8 +152,9 @@ class BargeIn:
         for near in self._cut:
             began = ears.place(words, said, near) + ears.bounds(words)[0]
             ended = began + ears.bounds(words)[1]
-            last = ears.last_sound(heard, began, ended + 200)  # no answer can come within 200 ms of the last word
-            stops.append(0.0 if last is None else last - began)
+            last = ears.last_sound(heard, began - 300, ended + 200)  # no answer can come within 200 ms of the last word
+            assert last is not None, "the agent was not speaking when it was interrupted"
+            stops.append(max(0.0, last - began))
         return stops
 
 
