@@ -132,7 +132,7 @@ class ReplyReached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyText(Event):
-    """More generated text of a reply (not heard yet)."""
+    """More generated text of a reply (not heard yet). The pieces stand behind each other as they are, spaces included."""
 
     reply_id: int
     text: str

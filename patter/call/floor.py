@@ -108,12 +108,13 @@ class FloorKeeper:
         reply = self._live.get(signal.reply_id)
         if reply is None:
             return
+        text = f" {signal.text}" if reply.words.text else signal.text
         if self._transport.abilities.plays is None:
             reply.words.show(signal.text)
             self._transport.show(signal.text, signal.reply_id)
         else:
             reply.words.add(signal.text)
-        self._bus.publish(events.ReplyText(call_id=self._call_id, reply_id=signal.reply_id, text=signal.text))
+        self._bus.publish(events.ReplyText(call_id=self._call_id, reply_id=signal.reply_id, text=text))
 
     def reply_audio(self, signal: ReplyAudio) -> None:
         """More sound of a live reply: to the line, or kept back while the caller may be interrupting."""

@@ -173,8 +173,7 @@ class CallFold:
 
     def _reply_text(self, event: ReplyText) -> list[TurnMeasured]:
         reply = self._reply(event.reply_id)
-        gap = " " if reply.generated.endswith((".", "!", "?", "…")) and not event.text[:1].isspace() else ""
-        reply.generated += gap + event.text
+        reply.generated += event.text
         turn = self._by_reply.get(event.reply_id)
         if turn is not None and not turn.tools:
             turn.owes_reply = False

@@ -146,10 +146,10 @@ class TextPage(Page):
 
     def _stream(self, reply_id: int, text: str) -> None:
         if self._open and reply_id == self._reply:
-            self.put(f" {text}")
+            self.put(text)
             return
         self._fresh_line()
-        self.put(f"Agent: {text}")
+        self.put(f"Agent: {text.lstrip()}")
         self._reply, self._open = reply_id, True
 
     def _end_reply(self, interrupted: bool) -> None:
