@@ -134,17 +134,27 @@ def test_the_ui_loads_neither_numbers_nor_a_server() -> None:
 
 
 def test_no_project_import_inside_a_function() -> None:
-    face = ROOT / "patter" / "__init__.py"  # loads `Patter` on first use: the one place where late is the point
     broken = [
         f"{where(path, node)} {name}"
         for path in sources()
-        if path != face
         for function in functions(path)
         for node, name in imports(function)
         if name.split(".")[0] in PACKAGES
     ]
 
     assert broken == []
+
+
+def test_only_what_must_start_fast_or_runs_a_users_code_imports_by_name() -> None:
+    late = {"patter/__init__.py", "patter_tui/cli.py", "patter/agentfile/modules.py"}
+
+    assert {
+        str(path.relative_to(ROOT))
+        for path in sources()
+        for node in ast.walk(tree(path))
+        if (isinstance(node, ast.Attribute) and node.attr == "import_module")
+        or (isinstance(node, ast.Name) and node.id == "__import__")
+    } <= late
 
 
 def test_no_module_takes_values_from_the_face() -> None:
