@@ -1,4 +1,4 @@
-"""Twenty calls at once at one desk, typed and by telephone, in virtual time: all are answered, no sound comes late, nothing stays."""
+"""Twenty calls at once at one desk, typed and by telephone, in virtual time: all answered, no sound late, nothing left behind."""
 
 from __future__ import annotations
 
