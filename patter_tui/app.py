@@ -21,6 +21,7 @@ from patter_tui import agents, clipboard, settings
 from patter_tui.actions import ACTIONS, KEY_NAMES, KEYPAD, Action, Mode, by_id
 from patter_tui.desk import Desk, Options, Severity
 from patter_tui.engine import Engine
+from patter_tui.figures import count
 from patter_tui.link import Refused
 from patter_tui.palette import Actions
 from patter_tui.paths import Paths
@@ -163,7 +164,9 @@ class Workbench(App[Engine]):
             self._compared = before
             editor.compare(before)
         live = len(desk.state.live())
-        self.title = f"{self._glyphs.live} {live} live - patter" if live else "patter"
+        title = f"{self._glyphs.live} {count(live, 'call')} - patter" if live else "patter"
+        if title != self.title:
+            self.title = title
 
     def _count_lines(self, path: Path) -> None:
         stamp = agents.stamp(path)
@@ -582,6 +585,11 @@ class Workbench(App[Engine]):
     def on_editor_changed_on_disk(self) -> None:
         """Two texts: the person decides."""
         self.tell("Changed on disk", "Another program wrote this file. ctrl+s asks which one to keep.", "warning")
+
+    def watch_title(self, title: str) -> None:
+        """The terminal's own title tells about live calls when this window is not looked at."""
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(f"\x1b]2;{title}\x07")
 
     def watch_theme(self, theme_name: str) -> None:
         """New colours everywhere."""

@@ -356,7 +356,8 @@ def _fault(call: Call, event: ev.FaultOccurred) -> set[str]:
 
 def _recording(call: Call, event: ev.RecordingSaved) -> set[str]:
     call.recording = event.path
-    return {"status"}
+    call._mark(event.at, f"recording: {event.path}")
+    return {"transcript", "status"}
 
 
 def short_arguments(arguments: str) -> str:

@@ -134,18 +134,17 @@ def _open(options: argparse.Namespace, found: places.Paths) -> int:
     if colors:
         os.environ["TEXTUAL_COLOR_SYSTEM"] = colors
     term.splash()
+    drawn = False
     try:
         # by name: half a second of imports that --help, test and stop must not pay for
         desk = importlib.import_module("patter_tui.desk")
         app = importlib.import_module("patter_tui.app")
-    except BaseException:
-        term.leave()
-        raise
-    with term.quiet_errors(found.screen_log):
-        left = app.run(
-            found, desk.Options(agent=agent, stt_model=options.stt_model), theme=theme, ascii_only=options.ascii,
-            mouse=not options.no_mouse,
-        )  # fmt: skip
+        chosen = desk.Options(agent=agent, stt_model=options.stt_model)
+        drawn = True
+        with term.quiet_errors(found.screen_log):
+            left = app.run(found, chosen, theme=theme, ascii_only=options.ascii, mouse=not options.no_mouse)
+    finally:
+        term.leave(drawn=drawn)
     if left is not None:
         importlib.import_module("patter_tui.engine").stop(left)
     return 0

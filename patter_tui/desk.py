@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from patter.events import AgentChanged, AgentRejected, CallEnded, CallStarted, FaultOccurred, from_json
+from patter.events import AgentChanged, AgentRejected, CallEnded, CallStarted, Event, FaultOccurred, from_json
 from patter_tui import engine as engines
 from patter_tui.agents import caller_lines
 from patter_tui.engine import Engine, EngineUnavailable
@@ -61,6 +61,7 @@ class Desk:
     text_at_call: dict[str, str] = field(default_factory=dict)
     caller_line_count: int = 0
     left: bool = False
+    _meanwhile: dict[str, list[Event]] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ engine
 
@@ -82,9 +83,8 @@ class Desk:
         self._become("up", "")
         try:
             await self.open_given_agent()
-            await self.refresh()
         except Refused as error:
-            self.notify("Engine", str(error), "error")
+            self.notify("Agent", str(error), "error")
         await self.link.follow(lambda: self.state.seq or None, self._greeted, self._take)
         self.link, self.own_call = None, ""
         if self.softphone is not None:
@@ -153,7 +153,8 @@ class Desk:
                 return
 
     def _greeted(self, hello: dict[str, Any]) -> None:
-        if hello.get("gap"):
+        """Lists are fetched once the events flow: what happens in between is in one of them."""
+        if hello.get("gap") or not self.state.seq:
             self.state.seq = int(hello.get("seq") or 0)
             self.wanted.add("everything")
 
@@ -171,6 +172,8 @@ class Desk:
         if event is None:
             return
         self.dirty |= apply(self.state, event)
+        if event.call_id in self._meanwhile:
+            self._meanwhile[event.call_id].append(event)
         if isinstance(event, AgentChanged) and not event.call_id:
             self.wanted.add("agents")
         elif isinstance(event, AgentRejected):
@@ -329,7 +332,13 @@ class Desk:
         """Show a call: from memory if it was watched from its beginning, else from its journal. Raises Refused."""
         known = self.state.calls.get(call_id)
         if (known is None or not known.whole or again) and self.link is not None:
-            events = [event for event in map(from_json, await self.link.journal(call_id)) if event is not None]
+            meanwhile = self._meanwhile[call_id] = []
+            try:
+                events = [event for event in map(from_json, await self.link.journal(call_id)) if event is not None]
+            finally:
+                del self._meanwhile[call_id]
+            last = max((event.seq for event in events), default=0)
+            events += [event for event in meanwhile if event.seq > last]  # said while the journal was on its way
             self.state.calls[call_id] = replay(call_id, events)
         self.state.shown = call_id
         self.dirty |= ALL_PARTS

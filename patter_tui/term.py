@@ -45,8 +45,8 @@ def color_system(environment: Mapping[str, str] = os.environ) -> str:
     return "truecolor" if environment.get("TMUX") else ""
 
 
-SPLASH = "\x1b[?1049h\x1b[?25l\x1b[2J\x1b[H patter"
-"""The alternate screen with the name on it: something to see while the interface is being loaded."""
+SPLASH = "\x1b[22;2t\x1b[?1049h\x1b[?25l\x1b[2J\x1b[H patter"
+"""Keep the terminal's title, then the alternate screen with the name on it: something to see while the rest is loaded."""
 
 
 def splash() -> None:
@@ -55,10 +55,10 @@ def splash() -> None:
         os.write(sys.stdout.fileno(), SPLASH.encode())
 
 
-def leave() -> None:
-    """Back to the normal screen, if the interface could not be opened."""
+def leave(*, drawn: bool) -> None:
+    """The terminal's own title again; and the normal screen, unless the interface has `drawn` and cleaned up itself."""
     with contextlib.suppress(OSError):
-        os.write(sys.stdout.fileno(), b"\x1b[?1049l\x1b[?25h")
+        os.write(sys.stdout.fileno(), (b"" if drawn else b"\x1b[?1049l\x1b[?25h") + b"\x1b[23;2t")
 
 
 @contextlib.contextmanager

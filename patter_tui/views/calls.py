@@ -5,7 +5,7 @@ from __future__ import annotations
 from patter_tui.figures import day_and_time, length, usd
 from patter_tui.store import CallRow, State
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, clean, pad, right, wrap
+from patter_tui.views.rows import Row, clean, cut_row, pad, right, wrap
 
 _CALM_REASONS = ("caller_hung_up", "agent_ended", "operator_ended", "handler_ended", "transferred")
 
@@ -38,7 +38,8 @@ def _row(row: CallRow, selected: bool, width: int, now: float, glyphs: Glyphs) -
         return ((text, "strong" if selected else "text"), (f"{glyphs.live} live", "good"))
     calm = row.reason in _CALM_REASONS
     ending = f"{glyphs.good if calm else glyphs.bad} {row.reason.replace('_', ' ') or 'ended'}"
-    return ((text, "strong" if selected else "text"), (ending, "muted" if calm else "warn"))
+    ending += f": {clean(row.detail)}" if row.detail else ""
+    return cut_row(((text, "strong" if selected else "text"), (ending, "muted" if calm else "warn")), width)
 
 
 def _who(row: CallRow) -> str:
@@ -57,9 +58,10 @@ def _line(line: str) -> str:
 
 def _columns(cells: tuple[str, ...], width: int) -> str:
     when, agent, who, line, lasted, turns, cost, ending = cells
-    agent_width = 18 if width < 100 else 26
-    made = pad(when, 15) + pad(agent, agent_width) + " " + (pad(who, 14) if width >= 100 else pad(who, 10))
-    made += " " + pad(line, 9) if width >= 90 else ""
+    if width < 90:
+        made = pad(when, 15 if width >= 76 else 9) + pad(agent, 17) + " " + pad(who, 9)
+        return made + right(lasted, 7) + right(cost, 8) + "  " + ending
+    made = pad(when, 15) + pad(agent, 26 if width >= 110 else 18) + " " + pad(who, 14) + " " + pad(line, 9)
     return made + right(lasted, 7) + right(turns, 6) + right(cost, 9) + "  " + ending
 
 
