@@ -94,7 +94,9 @@ class CallbackRunner:
             with anyio.fail_after(START_LIMIT_S):
                 changes = await _invoke(callback, payload)
         except TimeoutError:
-            log.warning("on_call_start took longer than %s s: the call begins without its answer", START_LIMIT_S)
+            log.warning(
+                "on_call_start took too long: the call begins without its answer", extra={"seconds": START_LIMIT_S}
+            )
             return agent
         except Exception:
             log.exception("on_call_start failed")

@@ -196,7 +196,7 @@ class Patter:
             async with Workshop(bus, clock, keys=self._keys) as workshop, runner:
                 workshop.check(agent)
                 open_call = partial(workshop.open_call, welcome=runner.welcome)
-                log.info("answering %s on port %s", line.number, listener.getsockname()[1])
+                log.info("answering calls", extra={"port": listener.getsockname()[1]})
                 door = FrontDoor(line, listener, agent, on_message, bus, clock, open_call)
                 await _keep_open(door, workshop, serving.stop)
 
