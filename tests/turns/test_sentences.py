@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,5 +45,5 @@ def test_a_long_first_sentence_begins_at_its_first_clause() -> None:
 @given(st.text(alphabet="ab .!?\n,3", max_size=80), st.lists(st.integers(0, 80), max_size=6))
 def test_no_word_is_lost_however_the_text_is_cut(text: str, borders: list[int]) -> None:
     edges = [0, *sorted(min(border, len(text)) for border in borders), len(text)]
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
     assert "".join("".join(cut(*pieces)).split()) == "".join(text.split())
