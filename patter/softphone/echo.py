@@ -22,6 +22,7 @@ DEAF_MS = 1_000.0  # of sound from the speaker in which the canceller knows the 
 CONVERGED_MS = 3_000.0  # of sound from the speaker until nothing of it comes back; measured with 40-200 ms of delay
 LOUDER_DB = 6.0  # than any echo so far: then it is the caller, although the canceller is still learning
 TAIL_BLOCKS = 15  # 300 ms: device latency and room together
+LEAK_MS = 240.0  # a sound card that stalled moves the echo in time, and the canceller needs so long to find it again
 
 
 class EchoGuard:
@@ -34,6 +35,7 @@ class EchoGuard:
         self._hold_ms = 0.0
         self._far_levels: deque[float] = deque([FLOOR_DBFS] * TAIL_BLOCKS, maxlen=TAIL_BLOCKS)
         self._coupling_db = FLOOR_DBFS  # how loud the speaker came back at most, relative to itself
+        self._leaked_ms = 0.0
 
     @staticmethod
     def best_state() -> EchoState:
@@ -63,12 +65,14 @@ class EchoGuard:
         if self._canceller is None:
             return bytes(len(near)) if self._hold_ms > 0.0 else near
         out = self._canceller.process(np.frombuffer(near, np.int16), np.frombuffer(far, np.int16))
+        clean = np.asarray(out, np.int16).tobytes()
+        self._far_levels.append(far_level)
         if self._learnt_ms < CONVERGED_MS:
-            self._far_levels.append(far_level)
-            if self._may_be_echo(rms_dbfs(near)):
-                self._learnt_ms += BLOCK_MS if loud else 0.0
-                return bytes(len(near))
-        return bytes(np.asarray(out, np.int16).tobytes())
+            muted = self._may_be_echo(rms_dbfs(near))
+            self._learnt_ms += BLOCK_MS if muted and loud else 0.0
+        else:
+            muted = self._leaks(rms_dbfs(near), rms_dbfs(clean))
+        return bytes(len(near)) if muted else clean
 
     def _may_be_echo(self, near_level: float) -> bool:
         """Whether this block of the microphone can be the speaker's, while the canceller still learns."""
@@ -79,3 +83,12 @@ class EchoGuard:
             self._coupling_db = max(self._coupling_db, louder_by)
             return True
         return louder_by < self._coupling_db + LOUDER_DB
+
+    def _leaks(self, near_level: float, clean_level: float) -> bool:
+        """Whether the speaker slips through for a moment: no louder than an echo, and not for long, or it is the caller."""
+        echo_like = self._hold_ms > 0.0 and near_level <= max(self._far_levels) + self._coupling_db
+        if not echo_like or clean_level <= FAR_LOUD_DBFS:
+            self._leaked_ms = max(0.0, self._leaked_ms - BLOCK_MS / 4)
+            return False
+        self._leaked_ms = min(self._leaked_ms + BLOCK_MS, 2 * LEAK_MS)
+        return self._leaked_ms <= LEAK_MS

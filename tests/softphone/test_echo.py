@@ -10,7 +10,7 @@ import soxr
 from patter.audio.level import rms_dbfs
 from patter.providers.embedded.silero import SileroDetector
 from patter.softphone.device import LOUD_DBFS
-from patter.softphone.echo import BLOCK_MS, HOLD_MS, EchoGuard
+from patter.softphone.echo import BLOCK_MS, CONVERGED_MS, HOLD_MS, LEAK_MS, EchoGuard
 
 BLOCK = 320
 RATE = 16_000
@@ -113,3 +113,44 @@ def test_what_is_said_in_silence_is_not_touched_by_the_gate(caller_voice: npt.ND
     pytest.importorskip("pywebrtc_audio")
     out = cleaned(caller_voice, np.zeros(len(caller_voice)))
     assert rms_dbfs(out) > rms_dbfs(int16(caller_voice).tobytes()) - 3
+
+
+class LostCanceller:
+    """Knows the room perfectly until it is lost; then everything comes through."""
+
+    lost = False
+
+    def process(self, near: npt.NDArray[np.int16], far: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+        return near if self.lost else np.zeros_like(near)
+
+
+def tone(dbfs: float) -> bytes:
+    return int16(np.sin(np.arange(BLOCK) / 5) * 10 ** (dbfs / 20) * np.sqrt(2)).tobytes()
+
+
+def converged() -> tuple[EchoGuard, LostCanceller]:
+    """A guard that has learnt a room in which the speaker comes back 12 dB softer."""
+    canceller = LostCanceller()
+    guard = EchoGuard(canceller=canceller)
+    for _ in range(int(CONVERGED_MS / BLOCK_MS)):
+        assert not any(guard.clean(tone(-32), tone(-20)))
+    canceller.lost = True
+    return guard, canceller
+
+
+def test_an_echo_that_slips_through_after_a_stall_of_the_sound_card_is_held_back() -> None:
+    guard, canceller = converged()
+    for _ in range(3):
+        assert not any(any(guard.clean(tone(-33), tone(-20))) for _ in range(int(LEAK_MS / BLOCK_MS)))
+        canceller.lost = False
+        for _ in range(50):
+            guard.clean(tone(-33), tone(-20))
+        canceller.lost = True
+
+
+def test_a_caller_louder_than_the_echo_is_let_through_at_once_and_a_soft_one_soon() -> None:
+    guard, _ = converged()
+    assert guard.clean(tone(-28), tone(-20)) == tone(-28)
+    heard = [any(guard.clean(tone(-33), tone(-20))) for _ in range(50)]
+    assert heard.index(True) == int(LEAK_MS / BLOCK_MS)
+    assert all(heard[heard.index(True) :])
