@@ -65,6 +65,7 @@ class Workbench(App[Engine]):
         self._bench: Bench | None = None
         self._compared: str | None = None
         self._counted: tuple[Path, tuple[int, int]] | None = None
+        self._drawn = False
         for name in (DARK, LIGHT):
             self.register_theme(name)
         wanted = theme or self.remembered.theme
@@ -101,6 +102,7 @@ class Workbench(App[Engine]):
         self.call_after_refresh(self._after_first_paint)
 
     def _after_first_paint(self) -> None:
+        self._drawn = True
         self.bench.focus_main()
         self.set_interval(FLUSH_SECONDS, self.bench.flush)
         self.set_interval(0.25, self._look_after)
@@ -215,9 +217,12 @@ class Workbench(App[Engine]):
     # ------------------------------------------------------------------ what can be done now
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Whether a key means something now."""
+        """Whether a key means something now: nothing before the first picture, nearly nothing where there is no room for one."""
+        if not self._drawn:
+            return False
         if action == "press":
-            return not self._asking and self.bench.mode == "rehearse" and bool(self.desk.live_call)
+            seen = self.bench.mode == "rehearse" and not self.bench.is_too_small
+            return not self._asking and seen and bool(self.desk.live_call)
         if action not in ("act", "palette_act"):
             return True
         if self._asking and action == "act" and not self.screen.is_current:
@@ -232,6 +237,8 @@ class Workbench(App[Engine]):
 
     def possible(self, action: Action) -> bool:
         desk, mode = self.desk, self.bench.mode
+        if self.bench.is_too_small:
+            return action.id == "quit"
         if action.scope == "agent" and mode == "rehearse":
             return self.bench.focused is not None and self.bench.focused.id == "text"
         if action.scope not in ("everywhere", mode):
@@ -511,7 +518,7 @@ class Workbench(App[Engine]):
         """Leave; ask first if calls are on."""
         self.bench.query_one(Editor).keep_draft()
         live = self.desk.state.live()
-        if live and self.desk.status == "up":
+        if live and self.desk.status == "up" and (self.desk.own_call or await self.desk.engine_is_ours_alone()):
             self.push_screen(LeavePage(len(live), bool(self.desk.own_call)), self._left)
         else:
             await self._left("kill")
@@ -606,6 +613,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def run(paths: Paths, options: Options, *, theme: str, ascii_only: bool, mouse: bool) -> Engine | None:
-    """Open the workbench until it is left. Returns the engine to stop, if any."""
-    return Workbench(paths, options, theme=theme, ascii_only=ascii_only).run(mouse=mouse)
+def run(paths: Paths, options: Options, *, theme: str, ascii_only: bool, mouse: bool) -> tuple[Engine | None, bool]:
+    """Open the workbench until it is left. Returns the engine to stop, if any, and whether the interface has failed."""
+    app = Workbench(paths, options, theme=theme, ascii_only=ascii_only)
+    left = app.run(mouse=mouse)
+    return left, bool(app.return_code)

@@ -142,9 +142,11 @@ def _open(options: argparse.Namespace, found: places.Paths) -> int:
         chosen = desk.Options(agent=agent, stt_model=options.stt_model)
         drawn = True
         with term.quiet_errors(found.screen_log):
-            left = app.run(found, chosen, theme=theme, ascii_only=options.ascii, mouse=not options.no_mouse)
+            left, failed = app.run(found, chosen, theme=theme, ascii_only=options.ascii, mouse=not options.no_mouse)
     finally:
         term.leave(drawn=drawn)
     if left is not None:
         importlib.import_module("patter_tui.engine").stop(left)
-    return 0
+    if failed:
+        print(f"patter-tui has failed. Agents and calls are kept; what happened: {found.screen_log}", file=sys.stderr)
+    return int(failed)

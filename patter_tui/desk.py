@@ -351,16 +351,20 @@ class Desk:
             softphone.send(do="hang_up")
         elif self.link is not None and own:
             await _quietly(self.link.call(own, "hangup"))
-        if self.link is None or self.engine is None or not self.engine.ours:
-            return None
-        answer = await _quietly(self.link.get("/engine"))
-        data = answer.get("data", {}) if answer else {}
-        if int(data.get("watchers") or 1) > 1:
+        if self.link is None or not await self.engine_is_ours_alone():
             return None
         if how == "drain":
             await _quietly(self.link.post("/shutdown", when="idle"))
             return None
         return self.engine
+
+    async def engine_is_ours_alone(self) -> bool:
+        """Whether the engine ends with this workbench: a workbench started it, and no other one watches it."""
+        if self.link is None or self.engine is None or not self.engine.ours:
+            return False
+        answer = await _quietly(self.link.get("/engine"))
+        data = answer.get("data", {}) if answer else {}
+        return int(data.get("watchers") or 1) <= 1
 
     def others_live(self) -> int:
         """How many calls are in progress."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Input
 
 from patter_tui.actions import Action, Mode
@@ -55,6 +56,7 @@ class Bench(Screen[None]):
         self._drawn: dict[int, tuple[Entry, int, int, list[Row]]] = {}
         self._drawn_call: Call | None = None
         self._ticks = 0
+        self._left_focus: Widget | None = None
         self.set_classes("-mode-rehearse -pane-talk")
         columns, lines = (
             shutil.get_terminal_size()
@@ -136,6 +138,11 @@ class Bench(Screen[None]):
         return self.size.width < 110
 
     @property
+    def is_too_small(self) -> bool:
+        """Whether the terminal has no room for any pane."""
+        return self.has_class("-too-small")
+
+    @property
     def typing(self) -> bool:
         """Whether letters go into a text."""
         return self.focused is not None and (self.focused.id in ("say", "text"))
@@ -143,6 +150,10 @@ class Bench(Screen[None]):
     def on_resize(self) -> None:
         """Wrap everything to the new size; say so if there is no room at all."""
         small = self.size.width < MIN_COLUMNS or self.size.height < MIN_ROWS
+        if small and not self.is_too_small:
+            self._left_focus = self.focused  # it gets lost, and what is typed later would be taken for commands
+        elif self.is_too_small and not small:
+            self.call_after_refresh(self.set_focus, self._left_focus)
         self.set_class(small, "-too-small")
         self.call_after_refresh(self.redraw)
 
@@ -170,7 +181,7 @@ class Bench(Screen[None]):
         if not dirty:
             return
         with self.app.batch_update():
-            if self.has_class("-too-small"):
+            if self.is_too_small:
                 self._draw_small()
                 return
             for names, depends, draw in self._panes():

@@ -26,7 +26,10 @@ SOON_S = 30.0
 LOADED_S = 60.0
 """How long the embedded engines may take to load from a cold disk."""
 
-_SETTINGS = "set -g status off\nset -g remain-on-exit on\nset -g history-limit 0\nset -sg escape-time 10\n"
+_SETTINGS = "set -g status off\nset -sg escape-time 10\n"
+_SHELL = 'code=$1; shift; "$@"; echo $? > "$code"; exec sleep infinity'
+"""Keeps the window open after the program's end, so that its last words can be read."""
+
 _BORDER = "╭"
 _SPOKEN = re.compile(r"^(\d\d:\d\d:\d\d)? +(caller|agent|tool)? +(\S.*)$")
 _FIGURE = re.compile(r"\s{2,}[\d.]+ (?:s|ms)(?: ▲)?\s*$")
@@ -53,6 +56,7 @@ class Terminal:
 
     name: str
     environment: dict[str, str]
+    code: Path
 
     def tmux(self, *command: str) -> str:
         """Run a tmux command and return what it prints."""
@@ -79,8 +83,8 @@ class Terminal:
     @property
     def exit_code(self) -> int | None:
         """How the program in the window ended; None while it runs."""
-        status = self.tmux("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
-        return int(status[1]) if status[0] == "1" and len(status) > 1 else None
+        text = self.code.read_text().strip() if self.code.exists() else ""
+        return int(text) if text else None
 
     def wait(self, *wanted: str, within: float = SOON_S) -> str:
         """Wait until all of these are on the screen (spaces and line ends count alike); the screen then."""
@@ -191,10 +195,12 @@ def terminal(
     with TemporaryDirectory(prefix="patter-tmux-") as folder:
         settings = Path(folder) / "tmux.conf"
         settings.write_text(_SETTINGS)
-        window = Terminal("patter", own_environment(home) | environment | {"TMUX_TMPDIR": folder})
+        window = Terminal(
+            "patter", own_environment(home) | environment | {"TMUX_TMPDIR": folder}, Path(folder) / "code"
+        )
         size = ("-x", str(columns), "-y", str(rows))
-        # the server gets its settings first and its window with them: a window keeps what held when it was made
-        window.tmux("-f", str(settings), "new-session", "-d", *size, *command, *arguments)
+        line = ("sh", "-c", _SHELL, "sh", str(window.code), *command, *arguments)
+        window.tmux("-f", str(settings), "new-session", "-d", *size, *line)
         try:
             yield window
         finally:
