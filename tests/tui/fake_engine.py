@@ -79,6 +79,8 @@ class FakeEngine:
 
     async def close(self) -> None:
         """Go away as an engine does that is stopped."""
+        for site in list(self._runner.sites) if self._runner is not None else []:
+            await site.stop()  # first: who comes back now must find the door closed
         for socket in list(self.sockets):
             with suppress(ConnectionError):
                 await socket.close()
