@@ -265,11 +265,14 @@ class Bench(Screen[None]):
     def _ready(self) -> start.Ready:
         desk, row = self.desk, self.desk.agent
         rejected = desk.state.rejected.get(desk.agent_name)
-        problem = "" if row.get("ok", True) else str(row.get("problem") or "the file cannot be used")
+        problem, fix, where = (str(row.get(name) or "") for name in ("problem", "fix", "line"))
+        if row.get("ok", True):
+            problem, fix, where = (rejected.problem, rejected.fix, str(rejected.line)) if rejected else ("", "", "")
+        elif not problem:
+            problem = "the file cannot be used"
         return start.Ready(
-            desk.agent_name, str(row.get("first_message") or ""),
-            problem or (rejected.problem if rejected else ""), int(row.get("line") or (rejected.line if rejected else 0) or 0),
-            desk.caller_line_count, desk.status, desk.detail, desk.state.rungs, row,
+            desk.agent_name, str(row.get("first_message") or ""), problem, int(where or 0),
+            desk.caller_line_count, desk.status, desk.detail, desk.state.rungs, row, fix,
         )  # fmt: skip
 
     def _draw_trace(self) -> None:

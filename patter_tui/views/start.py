@@ -25,6 +25,7 @@ class Ready:
     engine_detail: str
     rungs: dict[str, dict[str, Any]]
     row: dict[str, Any]
+    fix: str = ""
 
 
 def rows(ready: Ready, phone: Phone, width: int, glyphs: Glyphs) -> list[Row]:
@@ -46,7 +47,12 @@ def rows(ready: Ready, phone: Phone, width: int, glyphs: Glyphs) -> list[Row]:
     if ready.problem:
         where = f"line {ready.line}: " if ready.line else ""
         made += _indent(wrap(((f"{glyphs.bad} {where}{clean(ready.problem)}", "bad"),), inner))
-        return [*made, BLANK, _key("F2", "mend it in the editor", "", inner)]
+        if ready.fix:
+            made += _indent(wrap(((f"fix: {clean(ready.fix)}", "muted"),), inner))
+        made += [BLANK, _key("F2", "mend it in the editor", "", inner)]
+        if not ready.row.get("ok", True):
+            return made
+        made += [BLANK, *_indent(wrap((("Until then calls use the version before it.", "muted"),), inner))]
     if ready.greeting:
         made += _indent(wrap(((f"“{clean(ready.greeting)}”", "muted"),), inner))
     own = "microphone and speaker" if phone.sound else "no sound device was found"

@@ -150,10 +150,19 @@ def test_the_start_page_names_the_keys_and_says_plainly_that_there_is_no_model()
     assert "script responder  no model" in text
 
 
-def test_the_start_page_of_a_broken_agent_shows_line_and_problem_only() -> None:
+def test_the_start_page_of_a_broken_agent_shows_line_problem_and_fix_only() -> None:
+    broken = ready(problem="unknown key `voise`", line=4, row={"ok": False}, fix="did you mean `voice`?")
+    text = "\n".join(lines(start.rows(broken, Phone(), 90, UNICODE)))
+    assert "line 4: unknown key `voise`" in text
+    assert "fix: did you mean `voice`?" in text
+    assert "call it yourself" not in text
+
+
+def test_the_start_page_of_an_agent_whose_newest_text_is_broken_offers_calls_with_the_version_before() -> None:
     text = "\n".join(lines(start.rows(ready(problem="unknown key `voise`", line=4), Phone(), 90, UNICODE)))
     assert "line 4: unknown key `voise`" in text
-    assert "call it yourself" not in text
+    assert "calls use the version before it" in text
+    assert "call it yourself" in text
 
 
 def test_the_start_page_without_engine_offers_to_start_it() -> None:
