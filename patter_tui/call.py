@@ -9,6 +9,7 @@ from typing import Any
 
 from patter import events as ev
 from patter_tui.figures import count, percentile, seconds, words
+from patter_tui.trace import label
 
 TRACE_LENGTH = 400
 
@@ -70,9 +71,9 @@ class Call:
         """Take one event of this call in; returns the parts that changed: "transcript", "turns", "status", "trace"."""
         handler = _HANDLERS.get(type(event))
         parts = handler(self, event) if handler is not None else set()
-        label = _LABELS.get(type(event))
-        if label is not None:
-            self.trace.append((event.at, label(event)))
+        said = label(event)
+        if said:
+            self.trace.append((event.at, said))
             parts = parts | {"trace"}
         return parts
 
@@ -394,25 +395,4 @@ _HANDLERS: dict[type[ev.Event], Callable[[Call, Any], set[str]]] = {
     ev.AgentChanged: _agent_changed,
     ev.FaultOccurred: _fault,
     ev.RecordingSaved: _recording,
-}
-
-_LABELS: dict[type[ev.Event], Callable[[Any], str]] = {
-    ev.CallStarted: lambda event: "call started",
-    ev.CallEnded: lambda event: "call ended",
-    ev.CallerSpeechStarted: lambda event: "voice start",
-    ev.CallerSpeechStopped: lambda event: "voice end",
-    ev.CallerSaid: lambda event: f"turn {event.turn} complete",
-    ev.CallerAcknowledged: lambda event: "acknowledged",
-    ev.DigitPressed: lambda event: f"key {event.digit}",
-    ev.ReplyStarted: lambda event: f"reply {event.reply_id} asked",
-    ev.ReplyReached: lambda event: str(event.stage).replace("_", " "),
-    ev.ReplyPaused: lambda event: "paused",
-    ev.ReplyResumed: lambda event: "resumed",
-    ev.Interrupted: lambda event: "interrupted",
-    ev.AgentSaid: lambda event: f"reply {event.reply_id} closed",
-    ev.ToolCalled: lambda event: f"tool {event.name}",
-    ev.ToolReturned: lambda event: f"tool {'done' if event.ok else 'failed'}",
-    ev.GuardrailTripped: lambda event: "guardrail",
-    ev.FaultOccurred: lambda event: f"fault {event.stage}",
-    ev.AgentChanged: lambda event: "agent changed",
 }

@@ -137,9 +137,11 @@ class Desk:
         """Fetch the list of calls. Raises Refused."""
         if self.link is None:
             return
+        asked_with = tuple(self.state.rows)
         answer = await self.link.get("/calls", limit=100, offset=0)
         data = answer.get("data")
-        set_rows(self.state, data if isinstance(data, list) else [], int(answer.get("pagination", {}).get("total", 0)))
+        rows = data if isinstance(data, list) else []
+        set_rows(self.state, rows, int(answer.get("pagination", {}).get("total", 0)), asked_with=asked_with)
         self.dirty.add("calls")
 
     async def watch_loading(self) -> None:

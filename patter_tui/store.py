@@ -7,7 +7,7 @@ having watched the call, so ended calls are shown by the same panes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,10 +145,18 @@ def replay(call_id: str, events: Iterable[Event]) -> Call:
     return call
 
 
-def set_rows(state: State, rows: Iterable[dict[str, Any]], total: int = 0) -> None:
-    """Replace the list of calls by the engine's own."""
-    made = [row_from_json(row) for row in rows]
-    state.rows = {row.call_id: row for row in made[:KEPT_ROWS] if row.call_id}
+def set_rows(state: State, rows: Iterable[dict[str, Any]], total: int = 0, *, asked_with: Collection[str] = ()) -> None:
+    """Replace the list of calls by the engine's own.
+
+    What events have said since the list was asked for stays: calls that are not in `asked_with`, and endings."""
+    made = {row.call_id: row for row in map(row_from_json, rows) if row.call_id}
+    for call_id, known in state.rows.items():
+        listed = made.get(call_id)
+        if (listed is None and call_id not in asked_with) or (
+            listed and listed.state == "live" and known.state == "ended"
+        ):
+            made[call_id] = known
+    state.rows = dict(list(made.items())[:KEPT_ROWS])
     state.calls_total = max(total, len(state.rows))
 
 

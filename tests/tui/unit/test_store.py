@@ -127,6 +127,16 @@ def test_rows_of_the_engine_tolerate_missing_and_unknown_fields() -> None:
     assert (state.rows["a"].ended_at, state.rows["a"].started_at, state.calls_total) == (0.0, 5.0, 7)
 
 
+def test_what_events_said_while_the_list_was_on_its_way_stays() -> None:
+    state = State()
+    store.set_rows(state, [{"call_id": "old", "state": "live"}, {"call_id": "gone"}])
+    asked_with = tuple(state.rows)
+    apply(state, ev.CallStarted(call_id="new"))
+    apply(state, ev.CallEnded(call_id="old", reason="agent_ended"))
+    store.set_rows(state, [{"call_id": "old", "state": "live"}], asked_with=asked_with)
+    assert {call_id: row.state for call_id, row in state.rows.items()} == {"old": "ended", "new": "live"}
+
+
 def test_a_dead_engine_ends_its_calls_and_keeps_what_was_said() -> None:
     state = State(shown=CALL, engine_id="one")
     for event in until(ev.ReplyHeard):
