@@ -159,9 +159,7 @@ def test_the_start_page_of_a_broken_agent_shows_line_problem_and_fix_only() -> N
 
 
 def test_the_start_page_of_an_agent_whose_newest_text_is_broken_offers_calls_with_the_version_before() -> None:
-    text = "\n".join(
-        lines(start.rows(ready(problem="unknown key `voise`", line=4, row={"ok": False}), Phone(), 90, UNICODE))
-    )
+    text = "\n".join(lines(start.rows(ready(problem="unknown key `voise`", line=4), Phone(), 90, UNICODE)))
     assert "line 4: unknown key `voise`" in text
     assert "calls use the version before it" in text
     assert "call it yourself" in text
