@@ -23,12 +23,13 @@ def entry_rows(entry: Entry, width: int, glyphs: Glyphs) -> list[Row]:
     tail = 9 if width >= 44 else 0
     name, style = _name(entry)
     first: list[Span] = [(clock(entry.at).ljust(lead), "muted")] if timed else []
-    body, figure = _body(entry, glyphs)
+    indent = lead + NAME + 1
+    room = max(8, min(PROSE, width - indent - tail))
+    body, figure = _body(entry, room, glyphs)
     if entry.kind in ("tool", "mark"):
         first = [(" " * lead, "")]
     first.append((name.ljust(NAME) + " ", style))
-    indent = lead + NAME + 1
-    lines = wrap(body, max(8, min(PROSE, width - indent - tail)))
+    lines = wrap(body, room)
     rows = [spread((*first, *lines[0]), figure if tail else (), width)]
     rows += [((" " * indent, ""), *line) for line in lines[1:]]
     return rows
@@ -44,7 +45,7 @@ def _name(entry: Entry) -> tuple[str, str]:
     return "", "muted"
 
 
-def _body(entry: Entry, glyphs: Glyphs) -> tuple[Row, Row]:
+def _body(entry: Entry, room: int, glyphs: Glyphs) -> tuple[Row, Row]:
     if entry.kind == "caller":
         return _caller(entry, glyphs), ()
     if entry.kind == "agent":
@@ -54,8 +55,11 @@ def _body(entry: Entry, glyphs: Glyphs) -> tuple[Row, Row]:
             entry.state, (glyphs.busy, "muted")
         )
         spans: list[Span] = [(f"{sign} ", style), (clean(entry.text), "text")]
-        if entry.detail:
-            spans.append((f"  {fit(clean(entry.detail), 120)}", "muted" if entry.state == "ok" else "bad"))
+        if entry.state == "failed":
+            spans.append((f"  {fit(clean(entry.detail), 300)}", "bad"))
+        elif entry.detail:  # the agent mostly says it again: what fits in the line is enough
+            left = room - cells(entry.text) - 4
+            spans.append((f"  {fit(clean(entry.detail), left)}" if left >= 12 else "", "muted"))
         took = f"{seconds(entry.ms)} {' ' * cells(glyphs.slow)}"  # in one column with the replies' silences
         return tuple(spans), ((took, "muted"),) if entry.state != "running" else ()
     sign = {"warn": glyphs.cut, "bad": glyphs.bad}.get(entry.state, glyphs.mark)
