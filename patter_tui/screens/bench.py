@@ -333,7 +333,7 @@ class Bench(Screen[None]):
         live = bool(self.desk.live_call)
         view.placeholder = (TYPE_HERE if self.typing else f"enter: {TYPE_HERE}") if live else TYPE_LATER
         self.query_one("#say-prompt", ClickableLine).lay(
-            ((f"{self.glyphs.prompt} ", "accent" if live else "muted"),), ()
+            ((f" {self.glyphs.prompt} ", "accent" if live else "muted"),), ()
         )
 
     def show_keys_panel(self) -> None:
