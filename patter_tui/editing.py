@@ -61,8 +61,13 @@ class Editing(Stage):
         gc.collect()
         gc.freeze()
 
-    async def do_save(self) -> None:
-        """Save the agent file, unless somebody else changed it meanwhile."""
+    def do_save(self) -> None:
+        """Save the agent file with all that was typed before, unless somebody else changed it meanwhile."""
+        area = self.editor.area
+        if area is not None:
+            area.call_later(self._save_typed)  # this key has overtaken those that still wait for the text area
+
+    def _save_typed(self) -> None:
         editor = self.editor
         if editor.overwrites:
             self.push_screen(OverwritePage(), self._overwrite)

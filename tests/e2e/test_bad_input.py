@@ -198,8 +198,9 @@ def test_text_that_was_not_saved_survives_a_workbench_that_is_killed(home: Path)
         window.wait("type to it")
         window.press("F2")
         window.wait("# a thought that came late", "Unsaved text of last time is back")
+        window.write("# saved as typed: ")
         window.press("C-s")
-        window.until(lambda: "# a thought that came late" in file.read_text(), "the file saved")
+        window.until(lambda: "# saved as typed: # a thought that came late" in file.read_text(), "the file saved")
         assert leave(window) == 0
 
 
