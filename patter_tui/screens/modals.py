@@ -113,7 +113,7 @@ class LeavePage(Page):
         rows: list[Row] = [*wrap(((f"{count(self._calls, 'call')} {verb} in progress.", "strong"),), width), BLANK]
         rows += [
             (("d  ", "accent"), ("drain: let them finish, then the engine stops by itself", "text")),
-            (("k  ", "accent"), ("kill: end them now and stop the engine (ctrl+q again does the same)", "text")),
+            (("k  ", "accent"), ("kill: end them now and stop the engine (or ctrl+q again)", "text")),
             (("s  ", "accent"), ("stay", "text")),
         ]
         if self._own:
