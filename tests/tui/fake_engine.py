@@ -183,9 +183,24 @@ class FakeEngine:
         return answer
 
     async def _calls(self, request: web.Request) -> web.Response:
-        return web.json_response(
-            {"data": self.rows, "pagination": {"limit": 200, "offset": 0, "count": 0, "total": len(self.rows)}}
-        )
+        given = {row["call_id"] for row in self.rows}
+        rows = self.rows + [row for row in self._calls_of_events() if row["call_id"] not in given]
+        page = {"limit": 100, "offset": 0, "count": len(rows), "total": len(rows)}
+        return web.json_response({"data": rows, "pagination": page})
+
+    def _calls_of_events(self) -> list[dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        for event in self.published:
+            if isinstance(event, ev.CallStarted):
+                rows[event.call_id] = {
+                    "call_id": event.call_id,
+                    "agent": event.agent,
+                    "state": "live",
+                    "started_at": event.at,
+                }
+            elif isinstance(event, ev.CallEnded):
+                rows[event.call_id] |= {"state": "ended", "reason": event.reason, "duration_s": event.duration_s}
+        return list(rows.values())
 
     async def _events(self, request: web.Request) -> web.Response:
         return _data([ev.to_json(event) for event in self.journals.get(request.match_info["id"], [])])
