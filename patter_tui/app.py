@@ -125,6 +125,8 @@ class Workbench(Rehearsing, Editing):
         if action == "press":
             seen = self.bench.mode == "rehearse" and not self.bench.is_too_small
             return not self._asking and seen and bool(self.desk.live_call)
+        if action == "quit":  # Textual's own binding of ctrl+q
+            return not isinstance(self.screen, LeavePage)
         if action not in ("act", "palette_act"):
             return True
         if self._asking and action == "act" and not self.screen.is_current:

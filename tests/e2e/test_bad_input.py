@@ -79,7 +79,7 @@ def leave(window: Terminal) -> int:
     window.press("C-q")
     window.until(lambda: window.exit_code is not None or "in progress" in window.screen, "the way out")
     if window.exit_code is None:
-        window.press("k")
+        window.press("C-q")
     return window.ended()
 
 
