@@ -247,6 +247,17 @@ def test_a_second_terminal_shares_the_engine_and_leaves_it_to_the_first(home: Pa
     assert left_behind(home) == {}
 
 
+def test_two_terminals_opened_at_once_start_one_engine(home: Path) -> None:
+    with terminal(home) as one, terminal(home) as other:
+        typed_call(one)
+        other.wait("Calls(1)")
+        assert len([command for command in processes(home).values() if "patter.engine" in command]) == 1
+        assert leave(other) == 0
+        ask(one, "Do you have bread?")
+        assert leave(one) == 0
+    assert left_behind(home) == {}
+
+
 def test_a_port_that_is_taken_is_told_in_one_sentence(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
