@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.markup import escape
 
 from patter_tui.actions import ACTIONS, Action
 
@@ -29,7 +30,9 @@ class Actions(Provider):
     async def discover(self) -> Hits:
         """Everything, before a letter was typed."""
         for action in self._possible():
-            yield DiscoveryHit(title(action), partial(self.app.run_action, f"act('{action.id}')"), help=action.help)
+            yield DiscoveryHit(
+                title(action), partial(self.app.run_action, f"act('{action.id}')"), help=escape(action.help)
+            )
 
     async def search(self, query: str) -> Hits:
         """What matches."""
@@ -38,4 +41,4 @@ class Actions(Provider):
             score = max(matcher.match(title(action)), matcher.match(action.help) * 0.8)
             if score > 0:
                 run = partial(self.app.run_action, f"act('{action.id}')")
-                yield Hit(score, matcher.highlight(title(action)), run, help=action.help)
+                yield Hit(score, matcher.highlight(title(action)), run, help=escape(action.help))
