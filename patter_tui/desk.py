@@ -23,6 +23,9 @@ from patter_tui.store import Phone, State, apply, forget_engine, replay, set_row
 
 ALL_PARTS = frozenset({"agents", "calls", "transcript", "turns", "status", "trace", "rungs", "phone", "top"})
 
+FAREWELL_SECONDS = 5.0
+"""An engine that hangs may not keep anybody from leaving."""
+
 Severity = Literal["information", "warning", "error"]
 Notify = Callable[[str, str, Severity], None]
 """(title, text, severity) for a toast."""
@@ -349,6 +352,8 @@ class Desk:
         """Get ready to quit. Returns the engine to stop, or None if it must go on (others watch it, or calls are drained)."""
         own, softphone = self.own_call, self.softphone
         self.left = True
+        if self.link is not None:
+            self.link.answer_seconds = FAREWELL_SECONDS
         if softphone is not None:
             softphone.send(do="hang_up")
         elif self.link is not None and own:

@@ -18,6 +18,10 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 """Pauses between attempts to reach the engine's events again; after the last one it counts as lost."""
 
 
+ANSWER_SECONDS = 20.0
+"""How long an engine may think about a command: the longest is opening a call while models load."""
+
+
 class Refused(PatterError):
     """The engine answered a command with an error; the text says what and how to fix it."""
 
@@ -31,6 +35,7 @@ class Link:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.answer_seconds = ANSWER_SECONDS
 
     # ------------------------------------------------------------------ commands
 
@@ -55,7 +60,7 @@ class Link:
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         import http.client  # not needed before the first paint
 
-        connection = http.client.HTTPConnection("127.0.0.1", self.engine.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.engine.port, timeout=self.answer_seconds)
         headers = {"Authorization": f"Bearer {self.engine.token}", "Content-Type": "application/json"}
         try:
             text = None if body is None else json.dumps(body)
