@@ -1,1 +1,1 @@
-"""The far side of the wire, on this machine: a carrier and vendors that speak their real protocol, strictly, for rehearsals and tests."""
+"""The far side of the wire, on this machine: a carrier and vendors that speak their real protocol, strictly."""
