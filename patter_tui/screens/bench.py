@@ -108,18 +108,22 @@ class Bench(Screen[None]):
     def choose_mode(self, mode: Mode) -> None:
         """Show another mode and give the keys to its main pane."""
         self.mode = mode
-        for name in ("agent", "rehearse", "calls"):
-            self.set_class(name == mode, f"-mode-{name}")
+        self._mark("mode", mode, ("agent", "rehearse", "calls"))
         self.call_after_refresh(self.focus_main)
         self.call_after_refresh(self.redraw)
 
     def choose_pane(self, pane: str) -> None:
         """Show another pane on a narrow screen."""
         self.pane = pane
-        for name in ("talk", "turns", "cost"):
-            self.set_class(name == pane, f"-pane-{name}")
+        self._mark("pane", pane, ("talk", "turns", "cost"))
         self.call_after_refresh(self.focus_main)
         self.call_after_refresh(self.redraw)
+
+    def _mark(self, kind: str, chosen: str, names: tuple[str, ...]) -> None:
+        """Give the screen the class of the chosen one only; styles are worked out once, not once a class."""
+        for name in names:
+            self.set_class(name == chosen, f"-{kind}-{name}", update=False)
+        self.update_node_styles()
 
     def focus_main(self) -> None:
         """Give the keys to the pane that a mode is about."""
