@@ -296,7 +296,7 @@ class FaultOccurred(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingSaved(Event):
-    """The call's stereo recording is on disk (left: caller, right: agent)."""
+    """The call's stereo recording is on disk (left: caller, right: agent). The one fact that may follow CallEnded."""
 
     path: str
     duration_s: float

@@ -110,6 +110,7 @@ class Link:
             async with connect(
                 url, additional_headers={"Authorization": f"Bearer {self.engine.token}"}, proxy=None, max_size=None,
                 open_timeout=5, close_timeout=1, compression=None,
+                ping_interval=5, ping_timeout=10,  # an engine that hangs is noticed as soon as one that has died
             ) as socket:  # fmt: skip
                 async for frame in socket:
                     data = json.loads(frame)

@@ -82,6 +82,8 @@ class FloorKeeper:
     def close(self) -> None:
         """The call is over: what was not heard was dropped."""
         self._cancel_timer()
+        if not self._floor.held:
+            self._held_at = self._clock.now()
         for reply in list(self._live.values()):
             self._close_reply(reply, self._transport.heard_ms(reply.reply_id), interrupted=True)
 
@@ -208,11 +210,13 @@ class FloorKeeper:
         self._cancel_timer()
         if self._floor.judge(Caller.NOTHING) is Verdict.RESUME:
             self._resume(why)
+        self._voice_began_at = 0.0
 
     async def turn_taken(self) -> None:
         """The caller's turn is complete: whatever the agent was saying is over."""
         if self._floor.judge(Caller.TURN) is Verdict.YIELD:
             await self.give_up()
+        self._voice_began_at = 0.0
 
     def _voice_went_on(self) -> None:
         if self._floor.judge(Caller.WORDS) is Verdict.YIELD:

@@ -30,7 +30,7 @@ def rows(call: Call, width: int, now: float) -> list[Row]:
         if not used and not costs.get(stage):
             continue
         provider = ", ".join(dict.fromkeys(provider for provider, _ in used))
-        measured = ", ".join(filter(None, (amount(amounts) for _, amounts in used)))
+        measured = ", ".join(dict.fromkeys(filter(None, (amount(amounts) for _, amounts in used))))
         room = max(4, width - 10 - 9)
         made.append(
             (

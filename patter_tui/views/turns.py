@@ -106,6 +106,9 @@ def waterfall(turn: TurnMeasured | None, width: int, glyphs: Glyphs) -> list[Row
     return rows
 
 
+AT_ONCE_MS = 50.0  # a typed turn and a script: nobody waits that long for anything
+
+
 def cause(turn: TurnMeasured) -> str:
     """Why the caller waited, in one sentence."""
     if turn.kind == "greeting":
@@ -114,8 +117,10 @@ def cause(turn: TurnMeasured) -> str:
         return "Said by hand: nobody waited for it."
     values = {name: max(0.0, turn.segments.get(name, 0.0)) for name, _, _ in SEGMENTS}
     total = sum(values.values())
+    if total < AT_ONCE_MS and (turn.closed or total > 0):
+        return "Answered at once."
     if total <= 0:
-        return "Answered at once." if turn.closed else "Being measured."
+        return "Being measured."
     name = max(values, key=lambda key: values[key])
     what = next(words for key, _, words in SEGMENTS if key == name)
     share = f"{seconds(values[name])} of {seconds(total)} went into {what}"
