@@ -42,6 +42,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "save", "ctrl+s", "^s", "Save", "Save the agent file; calls use it from the next turn on.", "agent", 10, True
     ),
+    Action("try", "ctrl+g", "^g", "Call it", "Let the simulated caller call the agent as it is saved.", "agent", 11, True),
     Action("open", "ctrl+o", "^o", "Open", "Choose another agent.", "everywhere", 35, True),
     Action("next_problem", "f8", "F8", "Next problem", "Go to the next problem in the file.", "agent", 12, True),
     Action(

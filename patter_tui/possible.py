@@ -49,6 +49,7 @@ def _narrow(_: Desk, bench: Bench) -> bool:
 _CONDITIONS: dict[str, Condition] = {
     "dial": _can_start,
     "simulate": _can_start,
+    "try": _can_start,
     "text": _can_start,
     "interrupt": _in_call,
     "type": _in_call,

@@ -28,6 +28,10 @@ class Rehearsing(Stage):
         """Let the simulated caller call."""
         self._rehearse("simulated")
 
+    def do_try(self) -> None:
+        """From the editor: let the simulated caller call."""
+        self._rehearse("simulated")
+
     def do_text(self) -> None:
         """Start a typed call and go to the input line."""
         self._rehearse("text")
