@@ -74,8 +74,20 @@ def names() -> tuple[list[str], list[str]]:
 
 
 def chosen(input_name: str | None = None, output_name: str | None = None) -> tuple[str, str]:
-    """The names of the microphone and the speaker a call would use. Raises DeviceProblem if there is none."""
+    """The names of the microphone and the speaker a call would use. Raises DeviceProblem if there is none.
+
+    No stream may be open: where a device is missing, the list is read anew, for one may have come since."""
     sound = load_sounddevice()
+    try:
+        return _chosen(sound, input_name, output_name)
+    except DeviceProblem:
+        with quiet_stderr():  # the library looks for devices once a process
+            sound._terminate()
+            sound._initialize()
+        return _chosen(sound, input_name, output_name)
+
+
+def _chosen(sound: Any, input_name: str | None, output_name: str | None) -> tuple[str, str]:
     found: list[str] = []
     for kind, name in (("input", input_name), ("output", output_name)):
         try:

@@ -249,7 +249,7 @@ async def test_a_call_through_the_virtual_microphone_and_speaker(sound: VirtualA
         heard = listener.communicate(timeout=10)[0]
     assert reports[0]["sound"] is True
     assert not [item for item in reports if item["is"] in ("error", "device_lost")]
-    assert office.caller_loud_frames > 30
+    assert office.caller_loud_frames > 15  # of 50: noise suppression soon takes a steady tone for noise
     assert office.playouts[:2] == ["started 1", "ended 1"]
     assert rms_dbfs(heard) > -60
 
