@@ -367,7 +367,9 @@ class Desk:
 
     async def engine_is_ours_alone(self) -> bool:
         """Whether the engine ends with this workbench: a workbench started it, and no other one watches it."""
-        if self.link is None or self.engine is None or not self.engine.ours:
+        if self.link is None or self.engine is None:
+            return False
+        if not self.engine.ours and not engines.is_ours(self.paths, self.engine.engine_id):
             return False
         answer = await _quietly(self.link.get("/engine"))
         data = answer.get("data", {}) if answer else {}

@@ -95,8 +95,13 @@ def find(paths: Paths) -> Engine | None:
             "Stop it with `patter-tui stop` and start again.",
         )
     engine_id = str(known["engine_id"])
-    ours = _read(paths.started_file).get("engine_id") == engine_id
+    ours = is_ours(paths, engine_id)
     return Engine(port, str(known.get("token", "")), engine_id, str(health.get("version", "")), pid, ours)
+
+
+def is_ours(paths: Paths, engine_id: str) -> bool:
+    """Whether a workbench started this engine. Its starter notes it a moment after others can find the engine."""
+    return bool(_read(paths.started_file).get("engine_id") == engine_id)
 
 
 def find_any_version(paths: Paths) -> Engine | None:
