@@ -135,6 +135,7 @@ class Workshop:
         on_message: OnMessage | None = None,
         agent_name: str = "",
         agent_version: str = "",
+        voicemail: str = "",
         welcome: Welcome | None = None,
         taps: Sequence[AudioTap] = (),
     ) -> CallSession:
@@ -178,6 +179,7 @@ class Workshop:
             wiring,
             agent_name=agent_name,
             agent_version=agent_version,
+            voicemail=voicemail,
         )
 
     def check(self, agent: Agent) -> None:

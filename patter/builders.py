@@ -54,11 +54,18 @@ class Keys:
 
 @dataclass(frozen=True)
 class Carrier:
-    """Whose phone line a `Patter` uses. `name` is "twilio", "telnyx" or "" (none); `account` and `secret` are its keys."""
+    """Whose phone line is used. `name`: "twilio", "telnyx" or "" (none).
+
+    `account` and `secret`: account SID and auth token, or connection id and API key. `public_key` (base64) proves Telnyx'
+    webhooks. `api_base` is another address of the carrier's REST API, such as a loopback carrier's. `codec`: what Telnyx is
+    sent: "PCMU", "PCMA" or "L16" (16 kHz)."""
 
     name: str = ""
     account: str = ""
     secret: str = field(default="", repr=False)
+    public_key: str = ""
+    api_base: str = ""
+    codec: str = "PCMU"
 
 
 # --------------------------------------------------------------------------- numbers and placeholders

@@ -138,6 +138,7 @@ async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
                 on_message: OnMessage | None = None,
                 agent_name: str = "",
                 agent_version: str = "",
+                voicemail: str = "",
             ) -> CallSession:
                 workshop.check(agent)
                 return workshop.open_call(
@@ -147,6 +148,7 @@ async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
                     on_message=on_message,
                     agent_name=agent_name,
                     agent_version=agent_version,
+                    voicemail=voicemail,
                     taps=recordings.taps(call, transport),
                 )
 

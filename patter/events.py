@@ -19,9 +19,11 @@ EndReason = Literal[
     "engine_died",  # found unfinished at the next start: the process was killed
     "line_lost",  # the media socket broke without a goodbye
     "failed",  # see the FaultOccurred before it
-    "no_answer",
+    "no_answer",  # nobody took an outbound call in time
     "busy",
-    "canceled",
+    "canceled",  # an outbound call was given up before anybody answered
+    "machine_answered",  # a machine took it and there was no message to leave
+    "voicemail_left",  # a machine took it and has heard the whole message
 ]
 
 
@@ -54,6 +56,24 @@ class CallStarted(Event):
     line: str = ""
     notes: tuple[str, ...] = ()
     custom_params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPlaced(Event):
+    """An outbound call was accepted by the carrier and rings. CallStarted follows when somebody answers, else CallEnded."""
+
+    caller: str = ""
+    callee: str = ""
+    agent: str = ""
+    telephony: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineDetected(Event):
+    """The carrier's verdict on who answered: "human", "machine", "fax" or "unknown". `ready`: a machine listens now."""
+
+    answered_by: Literal["human", "machine", "fax", "unknown"]
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,10 +279,30 @@ class TurnMeasured(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferRequested(Event):
-    """The call is being handed to `number` by `by` ("agent", "operator" or "handler")."""
+    """The call is being handed to `number` by `by` ("agent", "operator" or "handler").
+
+    `warm`: that person is called and told a summary first, the caller stays with the agent until then."""
 
     number: str
     by: str
+    warm: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferFailed(Event):
+    """Nobody took the call at `number`, or the carrier refused: the agent goes on. `problem` says why."""
+
+    number: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierRecordingSaved(Event):
+    """The carrier keeps a recording at `url` (fetching it may need the carrier's credentials). May follow CallEnded."""
+
+    url: str
+    recording_id: str = ""
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +336,7 @@ class FaultOccurred(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingSaved(Event):
-    """The call's stereo recording is on disk (left: caller, right: agent). The one fact that may follow CallEnded."""
+    """The call's stereo recording is on disk (left: caller, right: agent). May follow CallEnded."""
 
     path: str
     duration_s: float
@@ -308,10 +348,11 @@ DROPPABLE: tuple[type[Event], ...] = (CallerPartial, ReplyHeard)
 KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        CallStarted, CallEnded, CallerSpeechStarted, CallerSpeechStopped, CallerPartial, CallerSaid, CallerAcknowledged,
-        DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard, ReplyPaused, ReplyResumed, Interrupted, AgentSaid,
-        ToolCalled, ToolReturned, GuardrailTripped, UsageMeasured, TurnMeasured, TransferRequested, AgentChanged,
-        AgentRejected, FaultOccurred, RecordingSaved,
+        CallPlaced, CallStarted, MachineDetected, CallEnded, CallerSpeechStarted, CallerSpeechStopped, CallerPartial,
+        CallerSaid, CallerAcknowledged, DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard, ReplyPaused,
+        ReplyResumed, Interrupted, AgentSaid, ToolCalled, ToolReturned, GuardrailTripped, UsageMeasured,
+        TurnMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected, FaultOccurred, RecordingSaved,
+        CarrierRecordingSaved,
     )
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ PatterError
 ├── AgentFileError            an agent file cannot be used: file, line, what, how to fix it
 ├── WireError                 a peer's message cannot be read: what is wrong with it
 ├── ProviderError             a vendor or an embedded engine failed: whose fault, and whether to retry
+│   └── CarrierError          a telephone carrier refused or failed, with its HTTP status and error code
 └── NotInThisVersion          a part of the public API that this version does not carry yet
 """
 
@@ -38,6 +39,16 @@ class ProviderError(PatterError):
     def __init__(self, problem: str, *, provider: str, stage: str = "", retryable: bool = False, fix: str = "") -> None:
         self.problem, self.provider, self.stage, self.retryable, self.fix = problem, provider, stage, retryable, fix
         super().__init__(f"{provider}: {problem}" + (f" — {fix}" if fix else ""))
+
+
+class CarrierError(ProviderError):
+    """A carrier's API refused or failed. `status` is the HTTP status (0: no answer), `code` the carrier's own, or ""."""
+
+    def __init__(
+        self, problem: str, *, provider: str, fix: str = "", retryable: bool = False, status: int = 0, code: str = ""
+    ) -> None:
+        super().__init__(problem, provider=provider, stage="carrier", retryable=retryable, fix=fix)
+        self.status, self.code = status, code
 
 
 class NotInThisVersion(PatterError):

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from anyio.abc import TaskGroup
 
 from patter.audio.format import AudioChunk, AudioFormat
 from patter.models import Agent
 from patter.signals import ConversationSignal, Message, ResponderPiece, Transcribed, TransportSignal
+
+AnsweredBy = Literal["human", "machine", "fax", "unknown"]
 
 Ear = Callable[[AudioChunk], None]
 """Takes one frame of caller audio at once; must never block or raise."""
@@ -33,12 +35,39 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a transport can do. A format of None means: no sound that way (a text line)."""
+    """What a transport can do. A format of None means: no sound that way (a text line).
+
+    `announce`: the carrier can speak in a voice of its own."""
 
     hears: AudioFormat | None
     plays: AudioFormat | None
     digits_out: bool = False
     transfer: bool = False
+    announce: bool = False
+
+
+class CarrierControl(Protocol):
+    """What only the carrier's REST API can do to one call that is up.
+
+    Every method raises PatterError, with what to do about it, when the carrier refuses."""
+
+    async def send_digits(self, digits: str) -> None:
+        """Press keys on the line (`0-9*#`, w = half a second of pause)."""
+
+    async def transfer(self, number: str, summary: str = "") -> None:
+        """Hand the call to `number` (E.164); from then on the carrier joins the two and our stream ends.
+
+        With a `summary` (a warm transfer) that person is called first and hears the summary; the caller stays with the
+        agent until then. Returns when the carrier has joined them, and raises PatterError when nobody took the call."""
+
+    async def announce(self, text: str) -> None:
+        """Say `text` in the carrier's own voice, then end the call. Our stream ends with it."""
+
+    async def record(self) -> None:
+        """Let the carrier record the call from now on, both sides."""
+
+    async def hang_up(self) -> None:
+        """End the call at the carrier; not an error if it is over already."""
 
 
 class Transport(Protocol):
@@ -72,10 +101,14 @@ class Transport(Protocol):
 
     async def send_digits(self, digits: str) -> None: ...
 
-    async def transfer(self, number: str) -> None: ...
+    async def transfer(self, number: str, summary: str = "") -> None:
+        """See `CarrierControl.transfer`; raises PatterError on a line that cannot."""
+
+    async def announce(self, text: str) -> None:
+        """See `CarrierControl.announce`; raises PatterError on a line that cannot."""
 
     async def hang_up(self) -> None:
-        """End the call on the caller's side (what was queued is dropped)."""
+        """End the call on the caller's side (what was queued is dropped); leaves a call alone that was handed over."""
 
     async def aclose(self) -> None: ...
 

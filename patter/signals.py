@@ -60,7 +60,18 @@ class HungUp:
     detail: str = ""
 
 
-TransportSignal = Typed | DigitPressed | PlayoutStarted | PlayoutAdvanced | PlayoutEnded | HungUp
+@dataclass(frozen=True, slots=True)
+class MachineDetected:
+    """The carrier's verdict on who answered an outbound call.
+
+    A machine is told twice where the carrier knows it early: `ready` False when it is recognised (its greeting may still
+    run), True when it listens (after the beep, or when the carrier gives up waiting for one)."""
+
+    answered_by: Literal["human", "machine", "fax", "unknown"]
+    ready: bool = True
+
+
+TransportSignal = Typed | DigitPressed | PlayoutStarted | PlayoutAdvanced | PlayoutEnded | MachineDetected | HungUp
 
 # --------------------------------------------------------------------------- the agent's side (Conversation)
 

@@ -71,11 +71,13 @@ class CallSession:
         *,
         agent_name: str = "",
         agent_version: str = "",
+        voicemail: str = "",
     ) -> None:
         self.call = call
         self.agent = agent
         self.agent_name = agent_name
         self.agent_version = agent_version
+        self._voicemail = voicemail
         self.history: list[dict[str, Any]] = []
         """What was said, as heard: {role, text, timestamp}."""
         self.turn = 0
@@ -187,9 +189,15 @@ class CallSession:
         else:
             self._clock.call_later(GOODBYE_LIMIT_S, self._goodbye_overdue)
 
-    async def transfer(self, number: str, by: str = "operator") -> None:
+    async def say_goodbye(self, text: str, reason: EndReason, detail: str = "") -> None:
+        """Say `text` instead of whatever is being said, and hang up when it has been heard."""
+        await self.interrupt()
+        await self.say(text)
+        await self.hang_up_after_goodbye(reason, detail)
+
+    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None:
         """Hand the call to `number` (E.164). Raises PatterError if the line cannot, ValueError for a wrong number."""
-        await self._transport.transfer(number)
+        await self._transport.transfer(number, summary)
         self._bus.publish(events.TransferRequested(call_id=self.call.call_id, number=number, by=by))
         await self.hang_up_after_goodbye("transferred", f"to {number}")
 

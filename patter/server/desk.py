@@ -45,7 +45,10 @@ class CallSession(Protocol):
 
     async def hang_up(self, reason: EndReason = "operator_ended", detail: str = "") -> None: ...
 
-    async def transfer(self, number: str, by: str = "operator") -> None: ...
+    async def say_goodbye(self, text: str, reason: EndReason, detail: str = "") -> None:
+        """Say `text` instead of whatever is being said, and hang up when it has been heard."""
+
+    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None: ...
 
     async def send_digits(self, digits: str) -> None: ...
 
@@ -64,7 +67,9 @@ class OpenCall(Protocol):
         on_message: OnMessage | None = None,
         agent_name: str = "",
         agent_version: str = "",
-    ) -> CallSession: ...
+        voicemail: str = "",
+    ) -> CallSession:
+        """`voicemail`: what to leave word for word if a machine answered (outbound calls)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ class Desk:
             return f"The engine is busy: {self._capacity} calls are up, which is its limit. End one first."
         return ""
 
-    def start(self, call: CallInfo, file: AgentFile, transport: Transport) -> LiveCall:
+    def start(self, call: CallInfo, file: AgentFile, transport: Transport, *, voicemail: str = "") -> LiveCall:
         """Put the call together and let it run. Raises Refused when it may not, PatterError or ValueError when it cannot."""
         if sentence := self.refusal():
             raise Refused(409, sentence)
@@ -168,6 +173,7 @@ class Desk:
             on_message=file.on_message,
             agent_name=file.name,
             agent_version=file.version,
+            voicemail=voicemail,
         )
         live = LiveCall(session, file.path)
         self._calls[call.call_id] = live

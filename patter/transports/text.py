@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from patter.audio.format import AudioChunk
 from patter.clock import Clock
+from patter.exceptions import PatterError
 from patter.mailbox import Mailbox
 from patter.ports import Abilities, Ear
 from patter.signals import HungUp, PlayoutEnded, PlayoutStarted, TransportSignal, Typed
@@ -72,9 +73,13 @@ class TextTransport:
     async def send_digits(self, digits: str) -> None:
         """Accepted: there is nobody to send them to."""
 
-    async def transfer(self, number: str) -> None:
+    async def transfer(self, number: str, summary: str = "") -> None:
         """Accepted: the session ends the call."""
         self.transferred_to = number
+
+    async def announce(self, text: str) -> None:
+        """There is no carrier that could speak."""
+        raise PatterError("A text line has no carrier with a voice of its own.")
 
     async def hang_up(self) -> None:
         """The session is over."""

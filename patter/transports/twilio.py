@@ -14,7 +14,7 @@ from patter.audio.format import AudioChunk
 from patter.clock import Clock
 from patter.exceptions import PatterError, WireError
 from patter.mailbox import Mailbox
-from patter.ports import Abilities, Ear
+from patter.ports import Abilities, CarrierControl, Ear
 from patter.signals import DigitPressed, HungUp, TransportSignal
 from patter.turns.playhead import OVERDUE_MS, Playhead
 from patter.wire.twilio import Dtmf, Mark, Media, Start, Stop, StreamWriter, read, sound_of
@@ -33,14 +33,6 @@ class Socket(Protocol):
 
     def close(self) -> None:
         """Close the socket; for the carrier that ends the stream, and with no verb left the call."""
-
-
-class CarrierControl(Protocol):
-    """What only the carrier's REST API can do to a call that is up."""
-
-    async def send_digits(self, digits: str) -> None: ...
-
-    async def transfer(self, number: str) -> None: ...
 
 
 class TwilioTransport:
@@ -202,9 +194,13 @@ class TwilioTransport:
         """Send DTMF through the carrier. Raises PatterError on a line without carrier control."""
         await self._controlled("send digits").send_digits(digits)
 
-    async def transfer(self, number: str) -> None:
+    async def transfer(self, number: str, summary: str = "") -> None:
         """Hand the call to `number`. Raises PatterError on a line without carrier control."""
-        await self._controlled("transfer a call").transfer(number)
+        await self._controlled("transfer a call").transfer(number, summary)
+
+    async def announce(self, text: str) -> None:
+        """Let the carrier say `text` and end the call. Raises PatterError on a line without carrier control."""
+        await self._controlled("speak by itself").announce(text)
 
     def _controlled(self, wish: str) -> CarrierControl:
         if self._control is None:

@@ -131,6 +131,7 @@ def opener(
         on_message: OnMessage | None = None,
         agent_name: str = "",
         agent_version: str = "",
+        voicemail: str = "",
     ) -> CallSession:
         wiring = Wiring(outfit, rework, taps=taps(call, transport))
         return CallSession(

@@ -101,6 +101,7 @@ class House:
         on_message: OnMessage | None = None,
         agent_name: str = "",
         agent_version: str = "",
+        voicemail: str = "",
     ) -> CallSession:
         answers = Answers()
 

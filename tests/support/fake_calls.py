@@ -112,8 +112,12 @@ class FakeSession:
     async def hang_up(self, reason: EndReason = "operator_ended", detail: str = "") -> None:
         self._finish(reason, detail)
 
-    async def transfer(self, number: str, by: str = "operator") -> None:
-        await self.transport.transfer(number)
+    async def say_goodbye(self, text: str, reason: EndReason, detail: str = "") -> None:
+        await self.say(text)
+        self._finish(reason, detail)
+
+    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None:
+        await self.transport.transfer(number, summary)
         self._finish("transferred", f"to {number}")
 
     async def send_digits(self, digits: str) -> None:
@@ -133,6 +137,7 @@ class FakeCalls:
     refusal: str = ""
     sessions: dict[str, FakeSession] = field(default_factory=dict)
     on_messages: list[OnMessage | None] = field(default_factory=list)
+    voicemails: list[str] = field(default_factory=list)
 
     def open_call(
         self,
@@ -143,10 +148,12 @@ class FakeCalls:
         on_message: OnMessage | None = None,
         agent_name: str = "",
         agent_version: str = "",
+        voicemail: str = "",
     ) -> FakeSession:
         if self.refusal:
             raise PatterError(self.refusal)
         self.on_messages.append(on_message)
+        self.voicemails.append(voicemail)
         session = FakeSession(self.bus, call, agent, transport, agent_name, agent_version)
         self.sessions[call.call_id] = session
         return session

@@ -104,7 +104,10 @@ class FakeLine:
     async def send_digits(self, digits: str) -> None:
         """Accepted."""
 
-    async def transfer(self, number: str) -> None:
+    async def transfer(self, number: str, summary: str = "") -> None:
+        """Accepted."""
+
+    async def announce(self, text: str) -> None:
         """Accepted."""
 
     async def hang_up(self) -> None:
