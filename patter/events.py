@@ -325,6 +325,19 @@ class AgentRejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineChanged(Event):
+    """The engine's phone line (`call_id` ""): "off", "starting", "open", "closing" or "problem" (see `problem`, `fix`)."""
+
+    state: Literal["off", "starting", "open", "closing", "problem"]
+    carrier: str = ""
+    number: str = ""
+    public_url: str = ""
+    agent: str = ""
+    problem: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultOccurred(Event):
     """A part failed. The call goes on unless a CallEnded follows."""
 
@@ -352,7 +365,7 @@ KINDS: dict[str, type[Event]] = {
         CallerSaid, CallerAcknowledged, DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard, ReplyPaused,
         ReplyResumed, Interrupted, AgentSaid, ToolCalled, ToolReturned, GuardrailTripped, UsageMeasured,
         TurnMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected, FaultOccurred, RecordingSaved,
-        CarrierRecordingSaved,
+        CarrierRecordingSaved, LineChanged,
     )
 }  # fmt: skip
 
