@@ -137,6 +137,12 @@ class Desk:
         """Let `number`, which a carrier gave us, lead to `route`."""
         self._numbers[route], self._routes[number] = number, route
 
+    def forget(self, number: str) -> None:
+        """`number` leads nowhere any more."""
+        route = self._routes.pop(number, None)
+        if route is not None and self._numbers.get(route) == number:
+            del self._numbers[route]
+
     def route_of(self, number: str) -> Route | None:
         """Where a number leads, or None."""
         return self._routes.get(number)
@@ -151,6 +157,10 @@ class Desk:
     def find(self, call_id: str) -> LiveCall | None:
         """The call, if it is up."""
         return self._calls.get(call_id)
+
+    def calls_of(self, telephony: str) -> list[LiveCall]:
+        """The calls that are up over one kind of line."""
+        return [live for live in self._calls.values() if live.session.call.telephony == telephony]
 
     def refusal(self) -> str:
         """Why no new call can be taken now, as a sentence; "" if one can."""
