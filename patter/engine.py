@@ -12,27 +12,25 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
 from patter.assembly import Workshop
 from patter.builders import Keys
 from patter.bus import Bus
 from patter.clock import Clock
-from patter.events import RecordingSaved
 from patter.models import Agent, OnMessage
 from patter.observe.cost import Prices
-from patter.observe.journal import Journal, call_folder
+from patter.observe.journal import Journal
 from patter.observe.metrics import MetricsReader
-from patter.observe.recorder import Recorder
+from patter.observe.recordings import Recordings
 from patter.ports import CallInfo, Transport
 from patter.server.desk import CallSession
+from patter.server.home import usual_home
 from patter.server.host import Options, Parts, host
 
 EPILOG = """\
@@ -62,27 +60,14 @@ def _options(arguments: Sequence[str] | None) -> Options:
         parser.error("--port must be from 0 to 65535")
     if chosen.linger is not None and not 1 <= chosen.linger <= 86_400:
         parser.error("--linger must be from 1 to 86400 seconds")
-    home = chosen.home or _usual_home()
-    if home is None:
-        parser.error("--home is missing: give it, or set PATTER_HOME")
     return Options(
-        home=home,
+        home=chosen.home or usual_home(),
         agents_dir=chosen.agents.expanduser().absolute(),
         version=_version(),
         port=chosen.port,
         agent_files=tuple(chosen.agent),
         linger_s=chosen.linger,
     )
-
-
-def _usual_home() -> Path | None:
-    if named := os.environ.get("PATTER_HOME", ""):
-        return Path(named)
-    try:
-        import platformdirs  # comes with the extra [tui]; the core has no use for it
-    except ImportError:
-        return None
-    return Path(platformdirs.user_state_dir("patter"))
 
 
 def _version() -> str:
@@ -92,39 +77,11 @@ def _version() -> str:
         return "0"
 
 
-class _Recordings:
-    """One recorder for every call with sound; told to the world when its file is whole."""
-
-    def __init__(self, home: Path, bus: Bus, clock: Clock) -> None:
-        self._home, self._bus, self._clock = home, bus, clock
-        self._open: dict[str, Recorder] = {}
-
-    def taps(self, call: CallInfo, transport: Transport) -> tuple[Recorder, ...]:
-        """The taps of a call that begins."""
-        if transport.abilities.plays is None:
-            return ()
-        path = call_folder(self._home, call.call_id) / "recording.wav"
-        recorder = Recorder(path, self._clock, saved=partial(self._saved, call.call_id))
-        self._open[call.call_id] = recorder
-        return (recorder,)
-
-    def _saved(self, call_id: str, path: str, duration_s: float) -> None:
-        self._open.pop(call_id, None)
-        self._bus.publish(RecordingSaved(call_id=call_id, path=path, duration_s=round(duration_s, 3)))
-
-    async def aclose(self) -> None:
-        """Wait until the files of all calls, which are over, are whole."""
-        for recorder in list(self._open.values()):
-            recorder.close(self._clock.now())
-            await anyio.to_thread.run_sync(recorder.join)
-        await anyio.lowlevel.checkpoint()  # the threads have left their last word to the loop
-
-
 @asynccontextmanager
 async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
     """Joins the watchers to the bus and the workshop to the server."""
     journal = Journal(home)
-    recordings = _Recordings(home, bus, clock)
+    recordings = Recordings(home, bus, clock)
     leave = [bus.add_sink(journal), bus.add_sink(MetricsReader(bus, Prices.load()))]
     stt_model = os.environ.get("PATTER_STT_MODEL", "")
     try:

@@ -21,6 +21,14 @@ LOCK = "engine.lock"
 LOG = "engine.log"
 
 
+def usual_home() -> Path:
+    """Where state is kept when nobody says otherwise: $PATTER_HOME, else where this system keeps programs' state."""
+    import platformdirs  # looks at the system when it is loaded
+
+    named = os.environ.get("PATTER_HOME", "")
+    return Path(named).expanduser() if named else Path(platformdirs.user_state_dir("patter"))
+
+
 class HomeTaken(Exception):
     """Another engine lives here; the message is a sentence for the user."""
 
