@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeVarTuple
 
 import anyio
 from anyio.abc import TaskGroup
@@ -27,6 +28,7 @@ CAPACITY = 100  # calls at once; a limit that a runaway dialler meets before the
 DRAIN_S = 10.0  # how long calls may take to say goodbye to their carriers when the engine stops
 
 LineKind = Literal["phone", "wideband", "text"]
+Args = TypeVarTuple("Args")
 
 
 class CallSession(Protocol):
@@ -162,11 +164,11 @@ class Desk:
         """The calls that are up over one kind of line."""
         return [live for live in self._calls.values() if live.session.call.telephony == telephony]
 
-    def refusal(self) -> str:
-        """Why no new call can be taken now, as a sentence; "" if one can."""
+    def refusal(self, coming: int = 0) -> str:
+        """Why no new call can be taken now, as a sentence; "" if one can. `coming`: calls that are on their way already."""
         if self.stopping:
             return "The engine is stopping and takes no new calls."
-        if len(self._calls) >= self._capacity:
+        if len(self._calls) + coming >= self._capacity:
             return f"The engine is busy: {self._capacity} calls are up, which is its limit. End one first."
         return ""
 
@@ -190,6 +192,16 @@ class Desk:
         self._idle = anyio.Event()
         self._tasks.start_soon(self._run, call.call_id, live)
         return live
+
+    def spawn(self, job: Callable[[*Args], Awaitable[Any]], *args: *Args) -> None:
+        """Run `job(*args)` beside the calls, until the desk is left; what it raises is logged."""
+        self._tasks.start_soon(self._work, job, args)
+
+    async def _work(self, job: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
+        try:
+            await job(*args)
+        except Exception:
+            log.exception("a job beside the calls failed", extra={"job": getattr(job, "__qualname__", "")})
 
     def failed(self, call: CallInfo, file: AgentFile, problem: Exception) -> None:
         """Tell the world of a call that came in and could not be put together."""

