@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from patter.clock import Clock
 from patter.exceptions import PatterConnectionError, WireError
 from patter.loopback.media_leg import Ear, LineStats, MediaLeg, Mouth
 from patter.wire import twilio_signature, twiml
-from patter.wire.twilio import CarrierWriter
+from patter.wire.twilio import CarrierWriter, read_server
 
 LINES: dict[str, AudioFormat] = {"phone": MULAW_8K, "wideband": PCM_16K}
 WEBHOOK_TIMEOUT_S = 15.0  # what a carrier waits before it tries the fallback
@@ -91,7 +92,8 @@ class LoopbackTwilio:
         self._on_state = on_state
         self._answered_at = 0.0
         writer = CarrierWriter("MZ" + secrets.token_hex(16), dial.account_sid, self.call_sid, dial.format)
-        self._leg = MediaLeg(writer, dial.format, clock, mouth, ear)
+        read = partial(read_server, stream_sid=writer.stream_sid)
+        self._leg = MediaLeg(writer, dial.format, clock, mouth, ear, read=read)
         self.next_frame = self._leg.next_frame
         self.press = self._leg.press
         self._scope: anyio.CancelScope | None = None

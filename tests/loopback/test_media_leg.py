@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import pytest
@@ -17,6 +18,8 @@ from patter.wire import twilio
 from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
 
 pytestmark = pytest.mark.anyio
+
+from_server = partial(twilio.read_server, stream_sid="MZ1")
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ class Pair:
         self.heard: list[tuple[float, bytes]] = []
         self.texts: list[tuple[float, str]] = []
         writer = twilio.CarrierWriter("MZ1", "AC1", "CA1")
-        self.leg = MediaLeg(writer, MULAW_8K, self.clock, self.mouth, self.ear)
+        self.leg = MediaLeg(writer, MULAW_8K, self.clock, self.mouth, self.ear, read=from_server)
         self.transport: TwilioTransport | None = None
         self.signals: list[TransportSignal] = []
         self.frames: list[AudioChunk] = []
@@ -183,7 +186,9 @@ async def test_a_device_with_a_clock_pulls_and_marks_wait_for_its_delay() -> Non
     async def send(text: str) -> None:
         texts.append((clock.now(), text))
 
-    leg = MediaLeg(twilio.CarrierWriter("MZ1", "AC1", "CA1"), MULAW_8K, clock, bytes, ear_delay_s=0.06)
+    leg = MediaLeg(
+        twilio.CarrierWriter("MZ1", "AC1", "CA1"), MULAW_8K, clock, bytes, ear_delay_s=0.06, read=from_server
+    )
     server = twilio.StreamWriter("MZ1")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leg.run, send)
@@ -209,7 +214,8 @@ async def test_a_device_with_a_clock_pulls_and_marks_wait_for_its_delay() -> Non
     ],
 )
 async def test_what_a_carrier_would_refuse_is_collected(text: str, why: str) -> None:
-    leg = MediaLeg(twilio.CarrierWriter("MZ1", "AC1", "CA1"), MULAW_8K, virtual_clock(), bytes, lambda _: None)
+    writer = twilio.CarrierWriter("MZ1", "AC1", "CA1")
+    leg = MediaLeg(writer, MULAW_8K, virtual_clock(), bytes, lambda _: None, read=from_server)
     leg.receive(text)
     leg.receive_binary()
     assert why in leg.violations[0]

@@ -6,6 +6,7 @@ import asyncio
 import re
 import wave
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -128,7 +129,8 @@ class Telephone:
         self._house, self._number = house, number
         self._device = recorded_caller(MULAW_8K, str(house.recording))
         writer = CarrierWriter("MZ" + "0" * 32, "AC" + "0" * 32, call_id(number))
-        self.leg = MediaLeg(writer, MULAW_8K, house.clock, self._device.mouth, self._hear)
+        read = partial(read_server, stream_sid=writer.stream_sid)
+        self.leg = MediaLeg(writer, MULAW_8K, house.clock, self._device.mouth, self._hear, read=read)
         self._stream = writer.stream_sid
         self._transport: TwilioTransport | None = None
         self._ends = 0.0  # until when the carrier has sound
