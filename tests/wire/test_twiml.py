@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twilio.twiml.voice_response import Connect, VoiceResponse
+from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
 
 from patter.exceptions import WireError
 from patter.wire import twiml
@@ -39,10 +39,61 @@ def test_what_twilios_own_library_writes_is_read() -> None:
     assert twiml.read(str(response)).stream == twiml.StreamVerb("wss://agent.example.test/media", {"session": "s & 1"})
 
 
-def test_other_verbs_are_named_and_no_stream() -> None:
-    assert twiml.read(twiml.say_and_hang_up("Nobody is <here> & now.")) == twiml.Document(("Say", "Hangup"))
-    assert twiml.read(twiml.dial("+14155550123")) == twiml.Document(("Dial",))
-    assert twiml.read("<Response/>") == twiml.Document(())
+def test_verbs_are_read_in_order_with_what_they_hold() -> None:
+    document = twiml.read(
+        '<Response><Say voice="alice">One &amp; two</Say> <Pause length="1"/>'
+        '<Dial timeout="20"><Number>+14155550123</Number><Number>+14155550124</Number></Dial></Response>'
+    )
+    assert document.stream is None
+    assert document.steps == (
+        twiml.Verb("Say", {"voice": "alice"}, "One & two"),
+        twiml.Verb("Pause", {"length": "1"}),
+        twiml.Verb(
+            "Dial",
+            {"timeout": "20"},
+            inside=(twiml.Verb("Number", text="+14155550123"), twiml.Verb("Number", text="+14155550124")),
+        ),
+    )
+    assert twiml.read("<Response/>") == twiml.Document()
+
+
+def test_a_sentence_and_its_end_are_read_back() -> None:
+    sentence = "Nobody is <here> & now."
+    assert twiml.read(twiml.say_and_hang_up(sentence)).steps == (twiml.Verb("Say", text=sentence), twiml.Verb("Hangup"))
+    url = "https://agent.example.test/consult?leg=a&step=join"
+    assert twiml.read(twiml.say_and_redirect(sentence, url)).steps == (
+        twiml.Verb("Say", text=sentence),
+        twiml.Verb("Redirect", {"method": "POST"}, url),
+    )
+    assert twiml.read(twiml.hang_up()).verbs == ("Hangup",)
+
+
+def test_a_number_and_a_room_are_what_twilios_library_would_dial() -> None:
+    [dialled] = twiml.read(twiml.dial("+14155550123")).steps
+    theirs = VoiceResponse()
+    theirs.append(dial := Dial())
+    dial.number("+14155550123")
+    assert (dialled,) == twiml.read(str(theirs)).steps
+
+    [joined] = twiml.read(twiml.join_conference("room-1")).steps
+    theirs = VoiceResponse()
+    theirs.append(dial := Dial())
+    dial.conference("room-1", beep=False, start_conference_on_enter=True, end_conference_on_exit=True)
+    assert (joined,) == twiml.read(str(theirs)).steps
+
+
+@given(st.text(max_size=200))
+def test_no_words_whatever_break_what_is_said(words: str) -> None:
+    for text in (twiml.say_and_hang_up(words), twiml.say_and_redirect(words, "https://a.test/x")):
+        document = twiml.read(text)
+        assert document.verbs[0] == "Say"
+        assert len(document.verbs) == 2
+        assert document.steps[0].inside == ()
+
+
+def test_what_no_carrier_would_read_is_not_written() -> None:
+    with pytest.raises(WireError, match="64 KB"):
+        twiml.say_and_hang_up("x" * 70_000)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +124,7 @@ def test_a_parameter_that_is_too_long_is_not_written() -> None:
         ),
         ("<Response><Connect><Stream/></Connect></Response>", "address"),
         ("<Response>" + " " * 66_000 + "</Response>", "64 KB"),
+        ("<Response>" + "<a>" * 1_000 + "</a>" * 1_000 + "</Response>", "deeper"),
     ],
 )
 def test_a_document_that_is_not_usable_says_why(text: str, why: str) -> None:
