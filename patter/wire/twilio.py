@@ -6,27 +6,45 @@ It owns the carrier's spelling (protocol version 1.0.0) and refuses to know sock
 from __future__ import annotations
 
 import json
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from patter.audio.format import MULAW_8K, AudioFormat
 from patter.exceptions import WireError
+from patter.wire.stream import (
+    DIGITS,
+    Clear,
+    Connected,
+    Dtmf,
+    Mark,
+    Media,
+    Play,
+    ServerMessage,
+    Stop,
+    StreamMessage,
+    Unknown,
+    digit_of,
+    dtmf_of,
+    mark_of,
+    media_of,
+    object_of,
+    part_of,
+    server_event,
+    server_message,
+    sound_of,
+    text_of,
+)
 
-DIGITS = "0123456789*#"
+__all__ = [  # with the neutral messages, so that who speaks Twilio only needs one module
+    "DIGITS", "CarrierMessage", "CarrierWriter", "Clear", "Connected", "Dtmf", "Mark", "Media", "Play", "ServerMessage",
+    "Start", "Stop", "StreamWriter", "TwilioStream", "Unknown", "read", "read_server", "sound_of",
+]  # fmt: skip
+
 PCM_RATES = (8000, 16000, 24000, 48000)
 
 # --------------------------------------------------------------------------- what the carrier says
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The first message: who speaks which version."""
-
-    protocol: str
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,86 +59,35 @@ class Start:
     tracks: tuple[str, ...] = ("inbound",)
 
 
-@dataclass(slots=True)  # not frozen: there are fifty a second of it on every call, and freezing triples the price
-class Media:
-    """One frame of sound, still in base64 (`sound_of` decodes it). `timestamp`: digits, ms since the stream began, or ""."""
-
-    payload: str
-    track: str
-    timestamp: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dtmf:
-    """One key: `0-9`, `*` or `#`."""
-
-    digit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A mark: from the carrier it was passed (or flushed by a clear), to the carrier it is asked for."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The carrier ended the stream: the call is over."""
-
-    account_sid: str
-    call_sid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A kind of message this version does not know; it may be ignored."""
-
-    event: str
-
-
-CarrierMessage = Connected | Start | Media | Dtmf | Mark | Stop | Unknown
+CarrierMessage = StreamMessage | Start
 
 
 def read(text: str) -> CarrierMessage:
     """One message of the carrier. Fields we do not need may be missing or unknown; the others must be right.
 
     Raises WireError for everything that is not such a message."""
-    message = _object(text)
+    message = object_of(text)
     event = message.get("event")
     if event == "media":
-        media = _part(message, "media")
-        return Media(
-            _text(media, "payload", "media"),
-            _text(media, "track", "media", "inbound"),
-            _text(media, "timestamp", "media", ""),
-        )
+        return media_of(message)
     if event == "mark":
-        return Mark(_text(_part(message, "mark"), "name", "mark"))
+        return mark_of(message)
     if event == "dtmf":
-        return Dtmf(_digit(_text(_part(message, "dtmf"), "digit", "dtmf")))
+        return dtmf_of(message)
     if event == "start":
         return _start(message)
     if event == "stop":
-        stop = _part(message, "stop")
-        return Stop(_text(stop, "accountSid", "stop", ""), _text(stop, "callSid", "stop", ""))
+        part_of(message, "stop")
+        return Stop()
     if event == "connected":
-        return Connected(_text(message, "protocol", "connected", ""), _text(message, "version", "connected", ""))
+        return Connected(text_of(message, "version", "connected", ""))
     if isinstance(event, str):
         return Unknown(event)
     raise WireError("a message without an event name")
 
 
-def sound_of(payload: str) -> bytes:
-    """The bytes of a media payload. Raises WireError if it is not base64."""
-    try:
-        return a2b_base64(payload, strict_mode=True)
-    except (Base64Error, ValueError) as error:
-        raise WireError(f"media payload is not base64: {error}") from None
-
-
 def _start(message: dict[str, Any]) -> Start:
-    start = _part(message, "start")
+    start = part_of(message, "start")
     stream_sid = start.get("streamSid", message.get("streamSid"))
     if not isinstance(stream_sid, str) or not stream_sid:
         raise WireError("start has no streamSid")
@@ -132,9 +99,9 @@ def _start(message: dict[str, Any]) -> Start:
         raise WireError("start.tracks is not a list")
     return Start(
         stream_sid=stream_sid,
-        account_sid=_text(start, "accountSid", "start"),
-        call_sid=_text(start, "callSid", "start"),
-        format=_format(_part(start, "mediaFormat")),
+        account_sid=text_of(start, "accountSid", "start"),
+        call_sid=text_of(start, "callSid", "start"),
+        format=_format(part_of(start, "mediaFormat")),
         parameters={str(name): str(value) for name, value in parameters.items()},
         tracks=tuple(str(track) for track in tracks),
     )
@@ -175,42 +142,46 @@ class StreamWriter:
         return self._mark + json.dumps(name) + "}}"
 
 
+class TwilioStream:
+    """One stream as a transport needs it: sound the same both ways, closing the stream ends the call."""
+
+    __slots__ = ("_writer", "clear", "hears", "plays", "read", "sound")
+
+    shortest_ms = 0.0
+    """Sound of any length may be sent."""
+    ends_call = True
+    """With no verb behind `<Connect>`, a call ends with its stream."""
+    presses_keys = False
+    """No request of the carrier presses keys and keeps the stream: they are played as tones."""
+
+    def __init__(self, start: Start) -> None:
+        self.hears = self.plays = start.format
+        self.read = read
+        self.sound = sound_of
+        self._writer = StreamWriter(start.stream_sid)
+        self.clear = self._writer.clear
+
+    def media(self, sound: bytes | memoryview) -> str:
+        """Sound to be played."""
+        return self._writer.media(sound)
+
+    def mark(self, name: str) -> str:
+        """A mark that comes back when everything before it has been played."""
+        return self._writer.mark(name)
+
+
 # --------------------------------------------------------------------------- the carrier's chair
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """The server queued sound."""
-
-    sound: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """The server dropped what is queued."""
-
-
-ServerMessage = Play | Mark | Clear
 
 
 def read_server(text: str, stream_sid: str) -> ServerMessage:
     """One message of the server, read as strictly as the carrier may: what it would ignore or warn of is an error here.
 
     Raises WireError for other events, a missing or foreign streamSid and payloads that are not base64."""
-    message = _object(text)
-    event = message.get("event")
-    if event not in ("media", "mark", "clear"):
-        raise WireError(f"event {event!r} is not one a server may send")
+    message = object_of(text)
+    event = server_event(message)
     if message.get("streamSid") != stream_sid:
         raise WireError(f"{event} names the streamSid {message.get('streamSid')!r} instead of {stream_sid!r}")
-    if event == "media":
-        sound = sound_of(_text(_part(message, "media"), "payload", "media"))
-        if not sound:
-            raise WireError("media carries no sound")
-        return Play(sound)
-    if event == "mark":
-        return Mark(_text(_part(message, "mark"), "name", "mark"))
-    return Clear()
+    return server_message(event, message)
 
 
 class CarrierWriter:
@@ -252,7 +223,7 @@ class CarrierWriter:
 
     def dtmf(self, digit: str) -> str:
         """The caller pressed a key. Raises WireError for anything that is not one."""
-        return self._write("dtmf", {"track": "inbound_track", "digit": _digit(digit)})
+        return self._write("dtmf", {"track": "inbound_track", "digit": digit_of(digit)})
 
     def mark(self, name: str) -> str:
         """A mark comes back."""
@@ -271,36 +242,3 @@ class CarrierWriter:
             "streamSid": self.stream_sid,
         }
         return json.dumps(message, separators=(",", ":"))
-
-
-# --------------------------------------------------------------------------- the shapes of JSON
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        message = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        raise WireError("not a JSON text") from None
-    if not isinstance(message, dict):
-        raise WireError("not a JSON object")
-    return message
-
-
-def _part(message: dict[str, Any], name: str) -> dict[str, Any]:
-    part = message.get(name)
-    if not isinstance(part, dict):
-        raise WireError(f"{name} is missing or not an object")
-    return part
-
-
-def _text(part: dict[str, Any], name: str, where: str, missing: str | None = None) -> str:
-    value = part.get(name, missing)
-    if not isinstance(value, str):
-        raise WireError(f"{where}.{name} is missing or not a string")
-    return value
-
-
-def _digit(value: str) -> str:
-    if len(value) != 1 or value not in DIGITS:
-        raise WireError(f"{value[:8]!r} is not a key of a telephone")
-    return value

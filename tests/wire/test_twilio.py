@@ -101,7 +101,7 @@ def test_a_wideband_start_is_sixteen_bit_pcm() -> None:
 def test_fields_nobody_needs_may_be_missing_or_new() -> None:
     media = twilio.read('{"event":"media","media":{"payload":"/w=="},"streamSid":"MZ1","new":[1]}')
     assert media == twilio.Media("/w==", "inbound", "")
-    assert twilio.read('{"event":"stop","stop":{}}') == twilio.Stop("", "")
+    assert twilio.read('{"event":"stop","stop":{}}') == twilio.Stop()
     assert twilio.read('{"event":"weather","sky":"blue"}') == twilio.Unknown("weather")
 
 

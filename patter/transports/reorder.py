@@ -1,0 +1,55 @@
+"""Puts a caller's frames back into the order they were spoken in, and tells where one is missing.
+
+It owns the counting; it refuses to know clocks: waiting is measured in frames, so that a line in order pays nothing.
+"""
+
+from __future__ import annotations
+
+WINDOW = 3  # frames that may overtake one of 20 ms before it counts as lost: 60 ms is what a jitter buffer would hold
+FAR = 150  # a leap of three seconds is not a loss: the carrier counts anew, or the line was down
+
+
+class Reorderer:
+    """The frames of one track. A frame whose number is `due` is next: its reader just adds one to `due` and hears it.
+
+    Every other one goes through `take`. While frames are held back nothing is `due` (it is -1)."""
+
+    __slots__ = ("_held", "_next", "due")
+
+    def __init__(self) -> None:
+        self.due = 1
+        self._next = 1
+        self._held: dict[int, bytes] = {}
+
+    def take(self, chunk: int, sound: bytes) -> list[bytes | None]:
+        """What can be heard now that frame number `chunk` has come, in order; None stands for a frame that is lost.
+
+        0 is a carrier that does not count. Frames that come twice, or after they were given up, are dropped."""
+        if not chunk:
+            return [sound]
+        if self.due >= 0:
+            self._next = self.due
+        ahead = chunk - self._next
+        if abs(ahead) > FAR:
+            heard = [*self.rest(), sound]
+            self._next = chunk + 1
+        elif ahead < 0:
+            return []
+        else:
+            self._held.setdefault(chunk, sound)
+            heard = self._in_order()
+        self.due = -1 if self._held else self._next
+        return heard
+
+    def rest(self) -> list[bytes | None]:
+        """What was held back, in order: no more frames come."""
+        heard: list[bytes | None] = [self._held[chunk] for chunk in sorted(self._held)]
+        self._held.clear()
+        return heard
+
+    def _in_order(self) -> list[bytes | None]:
+        heard: list[bytes | None] = []
+        while self._held and (self._next in self._held or len(self._held) > WINDOW):
+            heard.append(self._held.pop(self._next, None))
+            self._next += 1
+        return heard
