@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from patter.exceptions import NotInThisVersion
 from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
 
 PROVIDERS = ("openai_realtime", "elevenlabs_convai", "pipeline")
@@ -20,6 +19,8 @@ KEYLESS = "pipeline"
 
 STT_PROVIDERS = ("deepgram", "whisper", "embedded")
 TTS_PROVIDERS = ("elevenlabs", "openai", "embedded")
+CODECS = ("PCMU", "PCMA", "L16")
+"""What Telnyx can be sent."""
 SYSTEM_TOOLS = ("transfer_call", "end_call")
 
 VARIABLE_LIMIT = 500  # characters of a value: a variable is a name or a date, not a way around the prompt
@@ -338,6 +339,10 @@ def choose_carrier(
     telnyx_connection_id: str,
     phone_number: str,
     webhook_url: str,
+    *,
+    telnyx_public_key: str = "",
+    telnyx_codec: str = "PCMU",
+    carrier_api: str = "",
 ) -> Carrier:
     """The carrier that these credentials mean. Raises ValueError naming what is missing, contradictory or misspelt."""
     if mode != "local":
@@ -362,10 +367,11 @@ def choose_carrier(
         raise ValueError(
             f'webhook_url is a host without scheme or path, such as "voice.example.com", not {webhook_url!r}'
         )
-    return Carrier(name, twilio_sid or telnyx_connection_id, twilio_token or telnyx_key)
-
-
-def check_answerable(carrier: Carrier) -> None:
-    """Raise NotInThisVersion for a carrier whose calls this version cannot take."""
-    if carrier.name == "telnyx":
-        raise NotInThisVersion("answering Telnyx calls is not in this version: Twilio numbers can be answered")
+    if telnyx_codec not in CODECS:
+        raise ValueError(f"telnyx_codec must be one of {', '.join(CODECS)}, not {telnyx_codec!r}")
+    if carrier_api and not carrier_api.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+        raise ValueError("carrier_api must begin with https:// (plain http only for this machine)")
+    if name == "telnyx":
+        public_key = telnyx_public_key or os.environ.get("TELNYX_PUBLIC_KEY", "")
+        return Carrier(name, telnyx_connection_id, telnyx_key, public_key, carrier_api, telnyx_codec)
+    return Carrier(name, twilio_sid, twilio_token, api_base=carrier_api)

@@ -5,39 +5,76 @@ It owns the public signatures; it refuses to know how a call works.
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from patter import builders
+from patter.agentfile import AgentFile
 from patter.assembly import Workshop
 from patter.builders import Carrier, Keys
 from patter.bus import Bus
 from patter.callbacks import CallbackRunner, Callbacks
 from patter.clock import Clock
-from patter.exceptions import NotInThisVersion, PatterConnectionError, PatterError
-from patter.models import Agent, IncomingMessage, LLMConfig, OnMessage, ScriptRule, STTConfig, TTSConfig, TurnTaking
+from patter.exceptions import PatterConnectionError, PatterError
+from patter.models import (
+    Agent,
+    IncomingHandler,
+    IncomingMessage,
+    LLMConfig,
+    OnMessage,
+    ScriptRule,
+    STTConfig,
+    TTSConfig,
+    TurnTaking,
+)
 from patter.observe.cost import Prices
 from patter.observe.metrics import MetricsReader
-from patter.server.app import PortInUse, listen
-from patter.server.front_door import FrontDoor, Line
-from patter.server.twilio_routes import Account
+from patter.server.front_door import LineSettings
+from patter.server.home import usual_home
+from patter.server.orders import RING_TIMEOUT_S, Order
+from patter.server.stop_signals import stop_signals
+from patter.station import Plan, Station
 from patter.terminal.call import TerminalCall
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class _Serving:
     """One life of `serve()`."""
 
+    voicemail: str = ""
+    station: Station | None = None
     stop: anyio.Event = field(default_factory=anyio.Event)
+    hurry: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
+    _decided: anyio.Event = field(default_factory=anyio.Event)
+
+    def ask_to_stop(self) -> None:
+        """Stop in order; asked again, stop at once."""
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    def opened(self, station: Station) -> None:
+        """The line is open."""
+        self.station = station
+        self._decided.set()
+
+    def closed(self) -> None:
+        """It is over, or it never opened."""
+        self.station = None
+        self._decided.set()
+        self.over.set()
+
+    async def when_open(self) -> Station:
+        """The open line. Raises PatterConnectionError if it could not be opened or has been closed."""
+        await self._decided.wait()
+        if self.station is None or self.stop.is_set():
+            raise PatterConnectionError("serve() has ended: the phone line is closed")
+        return self.station
 
 
 class Patter:
@@ -56,10 +93,20 @@ class Patter:
         phone_number: str = "",
         webhook_url: str = "",
         pricing: dict[str, Any] | None = None,
+        *,
+        telnyx_public_key: str = "",
+        telnyx_codec: str = "PCMU",
+        carrier_api: str = "",
+        home: str | Path = "",
     ) -> None:
+        """`telnyx_public_key` (base64; else $TELNYX_PUBLIC_KEY) proves that webhooks are Telnyx'; `telnyx_codec` is what
+        Telnyx is sent: "PCMU", "PCMA" or "L16". `carrier_api` is another address of the carrier's REST API, such as a
+        loopback carrier's; `home` is where journals and recordings of calls go (else $PATTER_HOME, else the usual place)."""
         self._carrier = builders.choose_carrier(
-            mode, twilio_sid, twilio_token, telnyx_key, telnyx_connection_id, phone_number, webhook_url
-        )
+            mode, twilio_sid, twilio_token, telnyx_key, telnyx_connection_id, phone_number, webhook_url,
+            telnyx_public_key=telnyx_public_key, telnyx_codec=telnyx_codec, carrier_api=carrier_api,
+        )  # fmt: skip
+        self._home = Path(home).expanduser() if home else usual_home()
         self._keys = Keys(openai=openai_key, elevenlabs=elevenlabs_key, deepgram=deepgram_key)
         self._phone_number = phone_number
         self._webhook_url = webhook_url
@@ -120,10 +167,19 @@ class Patter:
         machine_detection: bool = False,
         on_machine: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
         voicemail_message: str = "",
+        *,
+        ring_timeout: float = RING_TIMEOUT_S,
+        wait: bool = False,
+        port: int = 8000,
     ) -> None:
-        """Call `to` (E.164). Raises PatterConnectionError without an `agent` or a carrier, ValueError for a wrong number.
+        """Call `to` (E.164) with an agent of this call's own, and everything else of this call's own too.
 
-        This version dials nobody yet: once the arguments are right it raises NotInThisVersion.
+        While `serve()` runs, the call goes over its line and this returns once the carrier has accepted it (with `wait`:
+        when it is over). Without, this opens a line on `port` for the call and returns when it is over. `ring_timeout` in
+        seconds (5 to 600). `voicemail_message` is left word for word if a machine answers. `agent_id` has no meaning here.
+
+        Raises PatterConnectionError without an `agent` or a carrier, ValueError for a wrong number, and PatterError, with
+        what to do, when the carrier refuses. A call that nobody answers is no error: it ends with that reason.
         """
         if agent is None:
             raise PatterConnectionError("call() needs an agent: call(to, agent=phone.agent(...))")
@@ -131,11 +187,32 @@ class Patter:
         builders.check_number(to, "to")
         if from_number:
             builders.check_number(from_number, "from_number")
+        if not 5 <= ring_timeout <= 600:
+            raise ValueError(f"ring_timeout must be from 5 to 600 seconds, not {ring_timeout!r}")
+        _check_port(port)
         builders.check_on_message(on_message)
+        Callbacks(on_machine)  # a TypeError, if it is no function
         self._check_carrier("call()")
-        raise NotInThisVersion(
-            "dialling out over a carrier is not in this version: rehearse the agent with patter-tui, or by text with test()"
+        spoken = replace(agent, first_message=first_message) if first_message else agent
+        answer = IncomingHandler(on_message) if callable(on_message) else on_message
+        order = Order(
+            to,
+            from_number or self._phone_number,
+            AgentFile(Path(agent.name or "agent"), agent.name, spoken, answer, (), "", ""),
+            voicemail_message or (self._serving.voicemail if self._serving else ""),
+            machine_detection or on_machine is not None,
+            ring_timeout,
         )
+        if self._serving is not None:
+            station = await self._serving.when_open()
+            call_id = await station.place(order, on_machine)
+            if wait:
+                await station.wait_over(call_id)
+            return
+        self._check_host("call()", tunnel=False)
+        settings = replace(self._line(port), take_number=False)
+        async with Station(self._plan(settings, Callbacks())) as station:
+            await station.wait_over(await station.place(order, on_machine))
 
     async def serve(
         self,
@@ -151,54 +228,63 @@ class Patter:
         dashboard: bool = True,
         dashboard_token: str = "",
         tunnel: bool = False,
+        *,
+        agents: Mapping[str, Agent] | None = None,
+        configure_number: bool = True,
+        restore_number: bool = False,
     ) -> None:
-        """Answer the phone until `disconnect()`. `port` 1 to 65535, or 0 for any free one; it listens on loopback only.
+        """Answer the phone until `disconnect()`, SIGINT or SIGTERM; it listens on `port` (0: any free one) of loopback.
 
-        The carrier reaches it as https://`webhook_url`: point your number's voice webhook to /webhooks/twilio/voice there.
-        Raises TypeError if `agent` is no Agent, ValueError for a wrong port or a missing `webhook_url`,
-        PatterConnectionError without a carrier or if the port is taken, and NotInThisVersion for recording, tunnels,
-        voicemail, and engines or carriers that are not built yet. There is no dashboard, and no journal of these calls, yet.
+        The carrier reaches it as https://`webhook_url`, or through a `tunnel` of cloudflared or ngrok. `agents` gives other
+        numbers of the same account agents of their own. `configure_number` points the number's webhook here (and warns if it
+        pointed elsewhere), `restore_number` puts the old one back at the end. `recording` lets the carrier record and keeps
+        a stereo WAV beside the journal of each call, under `Patter(home=...)`. `voicemail_message` is left on machines that
+        answer calls placed meanwhile. At the end calls that are up may finish for 30 s, then hear a goodbye; a second signal
+        ends them at once.
+
+        Raises TypeError if `agent` is no Agent, ValueError for a wrong port, a missing `webhook_url` or a tunnel that would
+        show an open dashboard, PatterConnectionError without a carrier, if the port is taken or the tunnel cannot be opened,
+        PatterError if the carrier refuses, and NotInThisVersion for engines that are not built yet. There is no dashboard
+        yet: `dashboard` and `dashboard_token` are checked only.
         """
         _check_is_agent(agent)
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
-            raise ValueError(f"port must be a number from 1 to 65535 (0: any free one), not {port!r}")
+        for number, other in (agents or {}).items():
+            builders.check_number(number, "a number of agents")
+            _check_is_agent(other)
+        _check_port(port)
         callbacks = Callbacks(on_call_start, on_call_end, on_transcript, on_metrics)
         builders.check_on_message(on_message)
         self._check_carrier("serve()")
-        if not self._webhook_url and not tunnel:
-            raise ValueError('webhook_url is missing: the public host of this machine, such as "voice.example.com"')
-        for asked, what in ((recording, "recording"), (tunnel, "tunnel"), (voicemail_message, "voicemail_message")):
-            if asked:
-                raise NotInThisVersion(f"{what} of serve() is not in this version: leave it out")
-        builders.check_answerable(self._carrier)
+        self._check_host("serve()", tunnel=tunnel)
+        if tunnel and dashboard and not dashboard_token:
+            raise ValueError(
+                "a tunnel would show the dashboard to everybody: give dashboard_token, or say dashboard=False"
+            )
         if self._serving is not None:
             raise PatterError("this Patter serves already: disconnect() it first, or make another Patter")
-        self._serving = serving = _Serving()
+        settings = replace(
+            self._line(port), recording=recording, tunnel=tunnel, take_number=configure_number, restore=restore_number
+        )
+        self._serving = serving = _Serving(voicemail_message)
         try:
-            await self._answer(serving, agent, port, on_message, callbacks)
+            with stop_signals(serving.ask_to_stop):
+                async with Station(self._plan(settings, callbacks)) as station:
+                    station.answer(self._phone_number, agent, on_message)
+                    for number, other in (agents or {}).items():
+                        station.answer(number, other, on_message)
+                    serving.opened(station)
+                    await serving.stop.wait()
+                    await station.close(serving.hurry)
         finally:
             self._serving = None
-            serving.over.set()
+            serving.closed()
 
-    async def _answer(
-        self, serving: _Serving, agent: Agent, port: int, on_message: OnMessage | None, callbacks: Callbacks
-    ) -> None:
-        clock = Clock()
-        bus = Bus(clock)
-        bus.add_sink(MetricsReader(bus, self._prices))
-        runner = CallbackRunner(bus, callbacks, prices=self._prices, keys=self._keys)
-        line = Line(Account(self._carrier.account, self._carrier.secret), self._phone_number, self._webhook_url)
-        try:
-            listener = listen(port)
-        except PortInUse as error:
-            raise PatterConnectionError(str(error)) from None
-        with listener:
-            async with Workshop(bus, clock, keys=self._keys) as workshop, runner:
-                workshop.check(agent)
-                open_call = partial(workshop.open_call, welcome=runner.welcome)
-                log.info("answering calls", extra={"port": listener.getsockname()[1]})
-                door = FrontDoor(line, listener, agent, on_message, bus, clock, open_call)
-                await _keep_open(door, workshop, serving.stop)
+    def _line(self, port: int) -> LineSettings:
+        return LineSettings(self._carrier, self._phone_number, self._webhook_url, port=port)
+
+    def _plan(self, settings: LineSettings, callbacks: Callbacks) -> Plan:
+        home = self._home / "serve" / self._phone_number.removeprefix("+")
+        return Plan(settings, home, self._keys, self._prices, callbacks)
 
     async def test(
         self,
@@ -237,6 +323,13 @@ class Patter:
     def _check_carrier(self, what: str) -> None:
         if self._carrier == Carrier():
             raise PatterConnectionError(f"{what} needs a carrier: give its credentials to Patter(...)")
+
+    def _check_host(self, what: str, *, tunnel: bool) -> None:
+        if not self._webhook_url and not tunnel:
+            hint = ", or say tunnel=True" if what == "serve()" else ""
+            raise ValueError(
+                f'webhook_url is missing: {what} needs the public host of this machine, such as "voice.example.com"{hint}'
+            )
 
     # ------------------------------------------------------------------ values
 
@@ -297,16 +390,6 @@ def _check_is_agent(agent: object) -> None:
         raise TypeError(f"agent must be an Agent, as Patter.agent(...) makes it, not {type(agent).__name__}")
 
 
-async def _keep_open(door: FrontDoor, workshop: Workshop, stop: anyio.Event) -> None:
-    async with door, anyio.create_task_group() as tasks:
-        tasks.start_soon(_warm, workshop)
-        await stop.wait()
-        await door.close()
-        tasks.cancel_scope.cancel()
-
-
-async def _warm(workshop: Workshop) -> None:
-    try:
-        await workshop.warm()
-    except Exception:
-        log.exception("loading the engines failed: calls will try again")
+def _check_port(port: object) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+        raise ValueError(f"port must be a number from 1 to 65535 (0: any free one), not {port!r}")

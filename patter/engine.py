@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+import aiohttp
 import anyio
 import anyio.to_thread
 
@@ -23,15 +24,18 @@ from patter.assembly import Workshop
 from patter.builders import Keys
 from patter.bus import Bus
 from patter.clock import Clock
+from patter.exchange import join
 from patter.models import Agent, OnMessage
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal
 from patter.observe.metrics import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.ports import CallInfo, Transport
-from patter.server.desk import CallSession
+from patter.server.desk import CallSession, Desk
+from patter.server.front_door import Joined, LineSettings
 from patter.server.home import usual_home
 from patter.server.host import Options, Parts, host
+from patter.server.twilio_routes import Files
 
 EPILOG = """\
 The engine stays until it is asked to stop: Ctrl+C, SIGTERM, or POST /api/v1/shutdown. With --linger it also stops by
@@ -109,7 +113,12 @@ async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
                     taps=recordings.taps(call, transport),
                 )
 
-            yield Parts(open_call, workshop.rungs, workshop.warm)
+            async with aiohttp.ClientSession() as http:
+
+                def joined(settings: LineSettings, desk: Desk, files: Files) -> Joined:
+                    return join(settings, desk, files, clock, bus, http)
+
+                yield Parts(open_call, workshop.rungs, workshop.warm, joined)
     finally:
         with anyio.CancelScope(shield=True):
             await recordings.aclose()

@@ -140,6 +140,17 @@ class IncomingMessage:
 
 
 @dataclass(frozen=True)
+class IncomingHandler:
+    """Marks an `on_message` that wants an IncomingMessage instead of a dict, as that of `call()` does."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        return self.function(*arguments)
+
+
+@dataclass(frozen=True)
 class LatencyBreakdown:
     """Latency in ms. stt: end of speech → final transcript; llm: transcript → first model text; tts: first text given
     to synthesis → first audio; total: end of speech → first audio played."""

@@ -12,7 +12,7 @@ from patter import Agent, CallMetrics, Patter, PatterConnectionError, PatterErro
 from patter.clock import Clock
 from patter.loopback.twilio import CallOver, Dial, LoopbackTwilio
 from patter.providers.embedded.hibari import voice_missing
-from patter.server.app import listen
+from patter.server.listener import listen
 
 NUMBER = "+15551234567"
 SID, TOKEN = "AC" + "2" * 32, "the-auth-token"

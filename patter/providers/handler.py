@@ -22,7 +22,7 @@ import anyio.to_thread
 
 from patter.control import CallControl
 from patter.exceptions import ProviderError
-from patter.models import IncomingMessage, OnMessage
+from patter.models import IncomingHandler, IncomingMessage, OnMessage
 from patter.ports import Ask
 from patter.signals import ResponderPiece, TextDelta
 
@@ -39,7 +39,7 @@ _END = object()
 class HandlerResponder:
     """One call's `on_message`. `history` is the call's list of {role, text, timestamp}, which grows as it goes on.
 
-    A function gets a dict (text, call_id, caller, callee, history), or with `incoming` an IncomingMessage, and `control` as
+    A function gets a dict (text, call_id, caller, callee, history), or as IncomingHandler an IncomingMessage, and `control` as
     its second argument if it takes two. A URL gets the same dict as JSON over `http`; with `secret` a POST is signed:
     HMAC-SHA256 of the body, in hex, in the header X-Patter-Signature. Raises ValueError for a URL of another kind."""
 
@@ -53,14 +53,13 @@ class HandlerResponder:
         *,
         history: Sequence[Mapping[str, Any]] = (),
         http: aiohttp.ClientSession | None = None,
-        incoming: bool = False,
         secret: str = "",
     ) -> None:
-        self._on_message = on_message
+        self._incoming = isinstance(on_message, IncomingHandler)
+        self._on_message = on_message.function if isinstance(on_message, IncomingHandler) else on_message
         self._control = control
         self._history = history
         self._http = http
-        self._incoming = incoming
         self._secret = secret.encode()
         if isinstance(on_message, str):
             if not on_message.startswith(("http://", "https://", "ws://", "wss://")):

@@ -116,6 +116,16 @@ class Agents:
             raise Refused(409, f'Two agent files are called "{wanted}": {files}. Use the path, or rename one.')
         return named[0] if named else None
 
+    async def wanted(self, wanted: str) -> Entry:
+        """The agent of this name or full path, opened if need be. Raises Refused if there is none."""
+        entry = self.find(wanted)
+        if entry is None and Path(wanted).suffix == ".toml":
+            entry = await self.open(agent_path(wanted))
+        if entry is None or (entry.file is None and entry.raw is None):
+            names = ", ".join(row["name"] for row in self.rows()) or "none yet"
+            raise Refused(404, f"There is no agent of this name; there are: {names}.")
+        return entry
+
     async def open(self, path: Path) -> Entry:
         """Watch a file wherever it is. Its problems, if any, are in the entry."""
         path = _plain(path)
@@ -281,3 +291,11 @@ def _differences(before: str, after: str) -> tuple[str, ...]:
     """The top-level keys whose values differ."""
     old, new = tomllib.loads(before), tomllib.loads(after)
     return tuple(sorted(key for key in old | new if old.get(key) != new.get(key)))
+
+
+def agent_path(given: str) -> Path:
+    """The full path of an agent file, as a request names it. Raises Refused."""
+    path = Path(given).expanduser() if given.startswith("~/") else Path(given)
+    if not path.is_absolute() or path.suffix != ".toml":
+        raise Refused(422, "An agent file is given by its full path, which ends in .toml.")
+    return path

@@ -111,6 +111,14 @@ def text_in(body: dict[str, Any], key: str, *, limit: int = 4_000, default: str 
     return value
 
 
+def flag_in(body: dict[str, Any], key: str, *, default: bool = False) -> bool:
+    """A field that is true or false. Raises Refused."""
+    value = body.get(key, default)
+    if not isinstance(value, bool):
+        raise Refused(422, f'"{key}" must be true or false.')
+    return value
+
+
 def number_in(request: web.Request, key: str, default: int, most: int) -> int:
     """A whole number from 0 to `most` of the query. Raises Refused."""
     given = request.query.get(key, str(default))

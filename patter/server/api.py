@@ -18,7 +18,7 @@ from patter.builders import is_e164
 from patter.clock import Clock
 from patter.exceptions import AgentFileError
 from patter.ports import CallInfo
-from patter.server.agents import Agents, Entry
+from patter.server.agents import Agents, agent_path
 from patter.server.answers import Refused, data, json_body, number_in, text_in
 from patter.server.calls import CALL_ID, CallLog
 from patter.server.desk import Desk, LineKind, LiveCall, Route, new_call_id
@@ -127,13 +127,13 @@ class Api:
         """All problems of a text that is being edited."""
         body = await json_body(request)
         text = text_in(body, "text", limit=TEXT_LIMIT, default="")
-        path = _file(text_in(body, "path"))
+        path = agent_path(text_in(body, "path"))
         problems = [_problem(found) for found in await self.agents.check(text, path)]
         return data({"ok": not problems, "problems": problems})
 
     async def open_agent(self, request: web.Request) -> web.Response:
         """Follow an agent file wherever it is."""
-        path = _file(text_in(await json_body(request), "path"))
+        path = agent_path(text_in(await json_body(request), "path"))
         entry = await self.agents.open(path)
         if entry.file is None and entry.raw is None:
             raise Refused(404, f"There is no agent file at {path}.")
@@ -145,7 +145,7 @@ class Api:
         """Start a call by text, or say how the softphone dials one."""
         body = await json_body(request)
         line = _line(text_in(body, "line", default="phone"))
-        entry = await self._agent(text_in(body, "agent"))
+        entry = await self.agents.wanted(text_in(body, "agent"))
         if sentence := self.desk.refusal():
             raise Refused(409, sentence)
         if entry.file is None:
@@ -160,15 +160,6 @@ class Api:
         else:
             answer["dial"] = self._dial(Route(entry.path, line))
         return data(answer, status=201)
-
-    async def _agent(self, wanted: str) -> Entry:
-        entry = self.agents.find(wanted)
-        if entry is None and Path(wanted).suffix == ".toml":
-            entry = await self.agents.open(_file(wanted))
-        if entry is None or (entry.file is None and entry.raw is None):
-            names = ", ".join(row["name"] for row in self.agents.rows()) or "none yet"
-            raise Refused(404, f"There is no agent of this name; there are: {names}.")
-        return entry
 
     def _start_text(self, file: AgentFile) -> str:
         call = CallInfo(new_call_id(), caller="keyboard", callee=file.name, direction="test", telephony="text")
@@ -243,10 +234,11 @@ class Api:
 
     async def transfer(self, request: web.Request) -> web.Response:
         """Hand the call to another number."""
-        number = text_in(await json_body(request), "number")
+        body = await json_body(request)
+        number, summary = text_in(body, "number"), text_in(body, "summary", default="")
         if not is_e164(number):
             raise Refused(422, '"number" must be in E.164 form, such as "+15551234567".')
-        return await self._do(self._live(request).session.transfer(number))
+        return await self._do(self._live(request).session.transfer(number, summary=summary))
 
     def _live(self, request: web.Request) -> LiveCall:
         call_id = _call_id(request)
@@ -279,13 +271,6 @@ def _line(given: str) -> LineKind:
         case "phone" | "wideband" | "text":
             return given
     raise Refused(422, '"line" must be "phone", "wideband" or "text".')
-
-
-def _file(given: str) -> Path:
-    path = Path(given).expanduser() if given.startswith("~/") else Path(given)
-    if not path.is_absolute() or path.suffix != ".toml":
-        raise Refused(422, "An agent file is given by its full path, which ends in .toml.")
-    return path
 
 
 def _problem(found: AgentFileError) -> dict[str, Any]:

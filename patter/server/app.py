@@ -28,18 +28,10 @@ from patter.server.auth import Gate
 from patter.server.calls import CallLog
 from patter.server.desk import CAPACITY, Desk, OpenCall, Route
 from patter.server.events_ws import EventSocket
+from patter.server.line_api import LineApi
+from patter.server.line_desk import Join, LineDesk, no_carriers
+from patter.server.listener import HOST, guarded
 from patter.server.twilio_routes import Account, TwilioRoutes
-
-HOST = "127.0.0.1"
-IDLE_CONNECTION_S = 30.0  # also the time a new connection has to send a whole request head
-LINGER_S = 1.0  # how long the rest of a refused body is taken, so that its sender can read the refusal
-HEAD_LINE = 8190  # bytes of a request line or a header
-HEADERS = 64
-GOODBYE_S = 1.0  # how long open requests may take to finish when the server closes
-
-
-class PortInUse(Exception):
-    """Another program listens on the port; the message says which port and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +58,13 @@ class Server:
         clock: Clock,
         open_call: OpenCall,
         rungs: Callable[[], dict[str, Any]],
+        join: Join = no_carriers,
     ) -> None:
         self.setup = setup
         self.desk = Desk(bus, open_call, setup.capacity)
         self.agents = Agents(setup.agents_dir, bus, self.desk.update)
         self.calls = CallLog(setup.home, clock)
+        self.line = LineDesk(self.desk, self, bus, clock, join)
         self.events = EventSocket(bus, setup.engine_id)
         self.port: int = listener.getsockname()[1]
         self.started_at = clock.now()
@@ -115,6 +109,7 @@ class Server:
             stack.push_async_callback(runner.cleanup)
             stack.callback(self.events.close)
             await stack.enter_async_context(self.desk)
+            await stack.enter_async_context(self.line)
             await web.SockSite(runner, self._listener).start()
             self._stack = stack.pop_all()
         return self
@@ -135,6 +130,7 @@ class Server:
         twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
         app = web.Application(middlewares=[sentences, gate.middleware()], client_max_size=BODY_LIMIT)
         app.add_routes(api.routes())
+        app.add_routes(LineApi(self.line, self.agents).routes())
         app.add_routes([web.get("/api/v1/events/ws", self.events.handle)])
         app.add_routes(twilio.routes())
         return app
@@ -148,33 +144,3 @@ class Server:
         await self._drain.wait()
         await self.desk.wait_idle()
         self._stop.set()
-
-
-def guarded(app: web.Application) -> web.AppRunner:
-    """A runner of `app` with the limits that a server in the open needs."""
-    return web.AppRunner(
-        app,
-        handle_signals=False,
-        access_log=None,
-        keepalive_timeout=IDLE_CONNECTION_S,
-        lingering_time=LINGER_S,
-        max_line_size=HEAD_LINE,
-        max_field_size=HEAD_LINE,
-        max_headers=HEADERS,
-        shutdown_timeout=GOODBYE_S,
-    )
-
-
-def listen(port: int = 0) -> socket.socket:
-    """A socket on loopback (0: any free port) for a server. Raises PortInUse."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":  # elsewhere it would let two servers share the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-    except OSError as error:
-        listener.close()
-        raise PortInUse(
-            f"Port {port} on {HOST} cannot be used ({error.strerror}): stop the program that has it, or leave --port out."
-        ) from None
-    return listener

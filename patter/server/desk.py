@@ -137,13 +137,11 @@ class Desk:
 
     def lead(self, number: str, route: Route) -> None:
         """Let `number`, which a carrier gave us, lead to `route`."""
-        self._numbers[route], self._routes[number] = number, route
+        self._routes[number] = route
 
     def forget(self, number: str) -> None:
-        """`number` leads nowhere any more."""
-        route = self._routes.pop(number, None)
-        if route is not None and self._numbers.get(route) == number:
-            del self._numbers[route]
+        """`number`, which a carrier gave us, leads nowhere any more."""
+        self._routes.pop(number, None)
 
     def route_of(self, number: str) -> Route | None:
         """Where a number leads, or None."""

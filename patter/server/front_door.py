@@ -1,95 +1,237 @@
-"""The public server of one agent on one number: a carrier's webhooks and media sockets, and nothing else.
+"""The public door of one phone line: a carrier's webhooks and media sockets on a port of their own, and nothing else.
 
-It owns its port and the graceful end of its calls; it refuses to know how a call is put together. There is no API on this
-port: whoever reaches it from outside meets only routes whose handlers demand the carrier's proofs.
+It owns the port, the tunnel, the number's webhook and the graceful end of the line's calls; it refuses to know which carrier
+it is and how a call is put together. There is no API on this port: whoever reaches it from outside meets only routes whose
+handlers demand the carrier's proofs.
 """
 
 from __future__ import annotations
 
+import logging
+import secrets
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import anyio
 from aiohttp import web
 
-from patter.agentfile import AgentFile
-from patter.bus import Bus
-from patter.clock import Clock
-from patter.models import Agent, OnMessage
+from patter.builders import Carrier, check_number
+from patter.exceptions import PatterConnectionError, PatterError
 from patter.server.answers import BODY_LIMIT, sentences
-from patter.server.app import guarded
-from patter.server.desk import Desk, OpenCall, Route
-from patter.server.twilio_routes import Account, TwilioRoutes
+from patter.server.desk import Desk, LiveCall, Route
+from patter.server.listener import guarded
+from patter.server.number_setup import NumberSetup
+from patter.server.orders import Order
+from patter.server.tunnel import Tunnel, open_tunnel
+
+log = logging.getLogger(__name__)
 
 DRAIN_S = 30.0  # how long calls that are up may still take once nobody new is let in
-_LOOPBACK = ("127.0.0.1", "localhost")
+GOODBYE_S = 10.0  # how long the goodbye may take after that
+GOODBYE = "I am sorry, I have to end this call now. Please call again a little later. Goodbye."
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A number at a carrier. `host` is this machine's public name, as the carrier dials it."""
+class LineSettings:
+    """What one phone line is to be. `host` is this machine's public name, as the carrier dials it; empty with `tunnel`.
 
-    account: Account
+    `take_number` points the number's webhook here, `restore` puts the old one back at the end. `port` is ours on loopback
+    (0: any free one); `voicemail` is left on machines unless a call has its own."""
+
+    carrier: Carrier
     number: str
-    host: str
+    host: str = ""
+    tunnel: bool = False
+    port: int = 0
+    recording: bool = False
+    take_number: bool = True
+    restore: bool = False
+    voicemail: str = ""
 
-    @property
-    def public(self) -> str:
-        """The address that requests are signed for: TLS ends in front of us, except on this very machine."""
-        scheme = "http" if self.host.partition(":")[0] in _LOOPBACK else "https"
-        return f"{scheme}://{self.host}"
+    def check(self) -> None:
+        """Raise ValueError for what cannot work."""
+        check_number(self.number, "number")
+        if not self.host and not self.tunnel:
+            raise ValueError(
+                'the public host is missing: give this machine\'s name, such as "voice.example.com", or a tunnel'
+            )
+
+
+class CarrierRoutes(Protocol):
+    """The carrier's side of the door."""
+
+    public: str
+
+    def routes(self) -> list[web.RouteDef]: ...
+
+    async def dial(self, order: Order) -> str:
+        """Place a call; returns its id once the carrier has accepted it. Raises PatterError."""
+
+    async def cancel(self, call_id: str) -> None:
+        """Give up an outbound call that nobody has answered; nothing if there is no such call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A carrier, ready for a door: its routes, and how its number is pointed to us and back."""
+
+    routes: CarrierRoutes
+    point: Callable[[str], Awaitable[NumberSetup]] = field(repr=False)
+    put_back: Callable[[NumberSetup], Awaitable[None]] = field(repr=False)
 
 
 class FrontDoor:
     """`async with FrontDoor(…) as door:` answers calls on `listener`, which becomes its own, until it is left."""
 
-    def __init__(
-        self,
-        line: Line,
-        listener: socket.socket,
-        agent: Agent,
-        on_message: OnMessage | None,
-        bus: Bus,
-        clock: Clock,
-        open_call: OpenCall,
-    ) -> None:
-        self._line = line
+    def __init__(self, settings: LineSettings, listener: socket.socket, joined: Joined, desk: Desk) -> None:
+        self.settings = settings
+        self.public_url = _public(settings.host) if settings.host else ""
+        self.notes: tuple[str, ...] = ()
+        self.voice_url_before = ""
+        self.identity = secrets.token_hex(8)
+        """Tells from outside whether a public address leads to this very door."""
+        self.tunnel: Tunnel | None = None
         self._listener = listener
-        self._route = Route(Path(agent.name or "agent"), "phone")
-        self._file = AgentFile(self._route.agent, agent.name, agent, on_message, (), "", "")
-        self._desk = Desk(bus, open_call)
-        self._routes = TwilioRoutes(self._desk, self, clock, [line.account], line.public)
+        self._joined = joined
+        self._desk = desk
+        self._numbers: dict[str, Route] = {}
+        self._placed: set[str] = set()
+        self._open = False
+        self._hurry = anyio.Event()
         self._stack = AsyncExitStack()
 
+    @property
+    def port(self) -> int:
+        """Where it listens on loopback."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
     async def __aenter__(self) -> Self:
+        settings = self.settings
         async with AsyncExitStack() as stack:
             stack.callback(self._listener.close)
             app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
-            app.add_routes([web.get("/health", self._health), *self._routes.routes()])
+            app.add_routes([web.get("/health", self._health), *self._joined.routes.routes()])
             runner = guarded(app)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            self._desk.lead(self._line.number, self._route)
-            await stack.enter_async_context(self._desk)
             await web.SockSite(runner, self._listener).start()
+            if settings.tunnel:
+                tunnel = self.tunnel = await stack.enter_async_context(open_tunnel(self.port))
+                self.public_url = _public(tunnel.host)
+            self._joined.routes.public = self.public_url
+            if settings.take_number:
+                await self._take_number(stack)
+            stack.callback(self._forget_numbers)
+            self._open = True
             self._stack = stack.pop_all()
+        log.info("the phone line is open", extra={"public_url": self.public_url})
         return self
 
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._stack.__aexit__(*error)
+    async def __aexit__(self, *error: Any) -> None:
+        self._open = False
+        with anyio.CancelScope(shield=True):
+            await self._stack.__aexit__(*error)
 
-    def current(self, route: Route) -> AgentFile:
-        """The one agent."""
-        return self._file
+    async def _take_number(self, stack: AsyncExitStack) -> None:
+        setup = await self._joined.point(self.public_url)
+        self.notes, self.voice_url_before = setup.notes, setup.previous_url
+        for note in setup.notes:
+            log.warning(note)
+        if self.settings.restore:
+            stack.push_async_callback(self._put_back, setup)
+
+    async def _put_back(self, setup: NumberSetup) -> None:
+        try:
+            await self._joined.put_back(setup)
+        except PatterError as problem:
+            log.error("the number's old webhook could not be put back: %s", problem)
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        return web.json_response({"status": "ok", "door": self.identity})
 
-    async def close(self) -> None:
-        """Let no new call in and return when those that are up have finished, or after `DRAIN_S`."""
-        self._desk.stopping = True
-        with anyio.move_on_after(DRAIN_S):
-            await self._desk.wait_idle()
+    # ------------------------------------------------------------------ calls
+
+    def answer(self, number: str, route: Route) -> None:
+        """From now on calls to `number` (E.164) go to `route`. Raises ValueError for another form of number."""
+        check_number(number, "number")
+        self._numbers[number] = route
+        self._desk.lead(number, route)
+
+    @property
+    def numbers(self) -> dict[str, Route]:
+        """Which numbers lead where."""
+        return dict(self._numbers)
+
+    async def dial(self, order: Order) -> str:
+        """Place a call; returns its id once the carrier has accepted it. Raises PatterError."""
+        if not self._open:
+            raise PatterConnectionError("The phone line is closing and places no more calls.")
+        if sentence := self._desk.refusal():
+            raise PatterConnectionError(sentence)
+        call_id = await self._joined.routes.dial(order)
+        self._placed.add(call_id)
+        return call_id
+
+    def _calls(self) -> list[LiveCall]:
+        return self._desk.calls_of(self.settings.carrier.name)
+
+    # ------------------------------------------------------------------ the end
+
+    async def close(self, drain_s: float = DRAIN_S) -> None:
+        """Let no new call in and return when those that are up are over.
+
+        They get `drain_s` to finish by themselves, then a goodbye, and are hung up at last."""
+        self._open = False
+        self._forget_numbers()
+        for call_id in self._placed:
+            try:
+                await self._joined.routes.cancel(call_id)
+            except PatterError as problem:
+                log.warning("a ringing call could not be given up: %s", problem)
+        async with anyio.create_task_group() as tasks:
+            tasks.cancel_scope.deadline = anyio.current_time() + drain_s
+            tasks.start_soon(self._cancel_when_hurried, tasks.cancel_scope)
+            await self._all_over()
+            tasks.cancel_scope.cancel()
+        for live in self._calls():
+            await live.session.say_goodbye(GOODBYE, "engine_stopped", "The phone line was closed.")
+        with anyio.move_on_after(GOODBYE_S):
+            await self._all_over()
+        for live in self._calls():
+            await live.session.hang_up("engine_stopped", "The phone line was closed.")
+        with anyio.move_on_after(GOODBYE_S):
+            await self._all_over()
+
+    def stop_waiting(self) -> None:
+        """Let `close` come to its goodbyes at once."""
+        self._hurry.set()
+
+    async def _cancel_when_hurried(self, waiting: anyio.CancelScope) -> None:
+        await self._hurry.wait()
+        waiting.cancel()
+
+    async def way_in_lost(self) -> None:
+        """Return when callers can reach the door no more (its tunnel has broken)."""
+        if self.tunnel is None:
+            await anyio.sleep_forever()
+        else:
+            await self.tunnel.lost.wait()
+
+    async def _all_over(self) -> None:
+        while calls := self._calls():
+            await calls[0].over.wait()
+
+    def _forget_numbers(self) -> None:
+        for number in self._numbers:
+            self._desk.forget(number)
+
+
+def _public(host: str) -> str:
+    """The address that requests are signed for: TLS ends in front of us, except on this very machine."""
+    scheme = "http" if host.rpartition(":")[0] in _LOOPBACK or host in _LOOPBACK else "https"
+    return f"{scheme}://{host}"

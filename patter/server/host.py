@@ -5,7 +5,6 @@ It owns the order of a start and of an end, the signals and the exit codes; it r
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -18,7 +17,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import anyio
@@ -28,10 +26,13 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.observe.journal import close_unfinished
 from patter.server.api import PROTOCOL
-from patter.server.app import PortInUse, Server, Setup, listen
+from patter.server.app import Server, Setup
 from patter.server.desk import OpenCall
 from patter.server.home import Home, HomeTaken, HomeUnusable
+from patter.server.line_desk import Join, no_carriers
+from patter.server.listener import PortInUse, listen
 from patter.server.log import start_log, stop_log
+from patter.server.stop_signals import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Parts:
     open_call: OpenCall
     rungs: Callable[[], dict[str, Any]]
     warm: Callable[[], Awaitable[None]]
+    join: Join = no_carriers
 
 
 Build = Callable[[Path, Bus, Clock], AbstractAsyncContextManager[Parts]]
@@ -118,14 +120,16 @@ async def _serve(options: Options, home: Home, listener: socket.socket, build: B
         log.warning("a call of a killed engine was closed", extra={"call_id": call_id})
     async with (
         build(home.path, bus, clock) as parts,
-        Server(setup, listener, bus, clock, parts.open_call, parts.rungs) as server,
+        Server(setup, listener, bus, clock, parts.open_call, parts.rungs, parts.join) as server,
         _tasks(server, parts, options.linger_s),
     ):
         home.announce(_info(server))
         _tell({"listening": server.url, "engine_id": engine_id})
         log.info("the engine listens", extra={"engine_id": engine_id})
-        _heed_signals(server.shut_down)
-        await server.wait_stopped()
+        if sys.platform != "win32":
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes drops no call
+        with stop_signals(server.shut_down):  # however often they come: the end is bounded
+            await server.wait_stopped()
         log.info("the engine stops", extra={"engine_id": engine_id})
 
 
@@ -151,7 +155,7 @@ async def _stop_when_alone(server: Server, linger_s: float) -> None:
     while True:
         with anyio.move_on_after(linger_s) as waiting:
             await server.events.wait_change()
-        if waiting.cancelled_caught and not server.events.readers and not server.desk.count:
+        if waiting.cancelled_caught and not server.events.readers and not server.desk.count and not server.line.in_use:
             server.shut_down()
             return
 
@@ -172,19 +176,3 @@ def _info(server: Server) -> dict[str, Any]:
 def _tell(line: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # whoever started us may be gone, and calls matter more
         print(json.dumps(line), flush=True)
-
-
-def _heed_signals(stop: Callable[[], None]) -> None:
-    """SIGINT and SIGTERM stop the engine in order, however often they come: its end is bounded.
-
-    SIGHUP does not: a terminal that closes drops no call."""
-    loop = asyncio.get_running_loop()
-
-    def heed(_number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
-            loop.call_soon_threadsafe(stop)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, heed)
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from patter.control import CallControl
 from patter.exceptions import ProviderError
-from patter.models import Agent, IncomingMessage
+from patter.models import Agent, IncomingHandler, IncomingMessage
 from patter.ports import Ask, CallInfo
 from patter.providers.handler import HandlerResponder
 from patter.signals import TextDelta
@@ -118,7 +118,7 @@ async def test_the_handler_of_one_call_gets_an_incoming_message() -> None:
     async def handler(message: IncomingMessage) -> str:
         return f"{message.text} from {message.caller}"
 
-    assert await answer(handler, incoming=True) == ["hello from +15551230001"]
+    assert await answer(IncomingHandler(handler)) == ["hello from +15551230001"]
 
 
 async def test_nothing_returned_is_nothing_said() -> None:

@@ -15,7 +15,8 @@ from patter.bus import Bus, Subscription
 from patter.clock import Clock
 from patter.events import Event
 from patter.observe.journal import Journal
-from patter.server.app import Server, Setup, listen
+from patter.server.app import Server, Setup
+from patter.server.listener import listen
 from tests.support.fake_calls import FakeCalls
 
 TOKEN = "the-token-of-this-test"

@@ -1,0 +1,163 @@
+"""The engine's API for the phone line: open it, look at it, close it, and place calls over it.
+
+It owns the shapes of requests and answers; it refuses to know carriers and how a line lives. Credentials come in here and
+never go out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiohttp import web
+
+from patter.agentfile import AgentFile
+from patter.builders import choose_carrier, is_e164
+from patter.exceptions import PatterError
+from patter.server.agents import Agents, Entry
+from patter.server.answers import Refused, data, flag_in, json_body, text_in
+from patter.server.front_door import LineSettings
+from patter.server.line_desk import LineDesk
+from patter.server.orders import RING_TIMEOUT_S, Order
+
+ROUTES_LIMIT = 200  # numbers of one account that one engine answers
+SHORTEST_RING_S, LONGEST_RING_S = 5.0, 600.0  # what both carriers take
+
+
+@dataclass(frozen=True, slots=True)
+class LineApi:
+    """The routes of /api/v1/line and POST /api/v1/calls."""
+
+    line: LineDesk
+    agents: Agents
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, for the application."""
+        return [
+            web.get("/api/v1/line", self.show),
+            web.post("/api/v1/line", self.open),
+            web.delete("/api/v1/line", self.close),
+            web.post("/api/v1/calls", self.place),
+        ]
+
+    async def show(self, _: web.Request) -> web.Response:
+        """The line as it is."""
+        return data(self.line.status())
+
+    async def open(self, request: web.Request) -> web.Response:
+        """Begin to open the line; the event LineChanged tells how it went."""
+        body = await json_body(request)
+        entry = await self._usable(text_in(body, "agent"))
+        settings = _settings(body)
+        numbers = {settings.number: entry.path}
+        for number, wanted in _routes(body).items():
+            numbers[number] = (await self._usable(wanted)).path
+        self.line.open(settings, entry.path.stem, numbers)
+        return data(self.line.status(), status=202)
+
+    async def close(self, request: web.Request) -> web.Response:
+        """Stop serving: calls that are up go on (when=idle), or end with a goodbye (when=now)."""
+        when = request.query.get("when", "idle")
+        if when not in ("now", "idle"):
+            raise Refused(422, '"when" must be "now" or "idle".')
+        self.line.close(when)
+        return data(self.line.status(), status=202)
+
+    async def place(self, request: web.Request) -> web.Response:
+        """Place a call; 201 once the carrier has accepted it."""
+        body = await json_body(request)
+        file = _file_of(await self._usable(text_in(body, "agent")))
+        to, caller = text_in(body, "to"), text_in(body, "from", default="")
+        for name, number in (("to", to), ("from", caller)):
+            if number and not is_e164(number):
+                raise Refused(422, f'"{name}" must be in E.164 form, such as "+15551234567".')
+        if first := text_in(body, "first_message", default=""):
+            file = replace(file, agent=replace(file.agent, first_message=first))
+        order = Order(
+            to,
+            caller,
+            file,
+            text_in(body, "voicemail", default=""),
+            flag_in(body, "machine_detection"),
+            _ring_timeout(body),
+        )
+        try:
+            call_id = await self.line.dial(order)
+        except PatterError as problem:
+            raise Refused(502, str(problem)) from None
+        return data({"call_id": call_id}, status=201)
+
+    async def _usable(self, wanted: str) -> Entry:
+        entry = await self.agents.wanted(wanted)
+        _file_of(entry)
+        return entry
+
+
+def _file_of(entry: Entry) -> AgentFile:
+    if entry.file is None:
+        raise Refused(422, f"This agent cannot be used yet: {entry.problem}")
+    return entry.file
+
+
+def _settings(body: dict[str, Any]) -> LineSettings:
+    """The line that is asked for. Raises Refused for what cannot work."""
+    name, account, secret = (text_in(body, key, default="") for key in ("carrier", "account", "secret"))
+    if name not in ("twilio", "telnyx"):
+        raise Refused(422, '"carrier" must be "twilio" or "telnyx".')
+    number, host, tunnel = (
+        text_in(body, "number", default=""),
+        text_in(body, "host", default=""),
+        flag_in(body, "tunnel"),
+    )
+    own, other = ((account, secret), ("", "")) if name == "twilio" else (("", ""), (secret, account))
+    try:
+        carrier = choose_carrier(
+            "local", *own, *other, number, host,
+            telnyx_public_key=text_in(body, "public_key", default=""),
+            telnyx_codec=text_in(body, "codec", default="PCMU"),
+            carrier_api=text_in(body, "api_base", default=""),
+        )  # fmt: skip
+        settings = LineSettings(
+            carrier,
+            number,
+            host,
+            tunnel,
+            port=_port(body),
+            recording=flag_in(body, "recording"),
+            take_number=flag_in(body, "take_number", default=True),
+            restore=flag_in(body, "restore"),
+            voicemail=text_in(body, "voicemail", default=""),
+        )
+        settings.check()
+    except ValueError as problem:
+        raise Refused(422, f"The line cannot be opened: {problem}.") from None
+    return settings
+
+
+def _routes(body: dict[str, Any]) -> dict[str, str]:
+    """Which further numbers lead to which agents."""
+    given = body.get("routes") or {}
+    if not isinstance(given, dict) or len(given) > ROUTES_LIMIT:
+        raise Refused(422, f'"routes" must be an object of at most {ROUTES_LIMIT} numbers and the agents they lead to.')
+    for number, agent in given.items():
+        if not is_e164(number) or not isinstance(agent, str):
+            raise Refused(422, '"routes" lead from E.164 numbers, such as "+15551234567", to names of agents.')
+    return given
+
+
+def _port(body: dict[str, Any]) -> int:
+    port = body.get("port", 0)
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+        raise Refused(422, '"port" must be a number from 1 to 65535 (0: any free one).')
+    return port
+
+
+def _ring_timeout(body: dict[str, Any]) -> float:
+    seconds = body.get("ring_timeout_s", RING_TIMEOUT_S)
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+        or not SHORTEST_RING_S <= seconds <= LONGEST_RING_S
+    ):
+        raise Refused(422, f'"ring_timeout_s" must be from {SHORTEST_RING_S:g} to {LONGEST_RING_S:g} seconds.')
+    return float(seconds)

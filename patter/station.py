@@ -1,0 +1,192 @@
+"""What is up while a `Patter` is on the phone: the line, its calls, the user's callbacks, journals and recordings.
+
+It owns the order in which these start and end; it refuses to know carriers and how a call is put together.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import anyio
+import anyio.to_thread
+
+from patter.agentfile import AgentFile
+from patter.assembly import Workshop
+from patter.builders import Keys
+from patter.bus import Bus
+from patter.callbacks import CallbackRunner, Callbacks
+from patter.clock import Clock
+from patter.events import CallEnded, CallPlaced, CallStarted, Event
+from patter.exceptions import PatterConnectionError
+from patter.exchange import join
+from patter.models import Agent, Callback, OnMessage
+from patter.observe.cost import Prices
+from patter.observe.journal import Journal, close_unfinished
+from patter.observe.metrics import MetricsReader
+from patter.observe.recordings import Recordings
+from patter.ports import CallInfo, Transport
+from patter.server.desk import CallSession, Desk, Route
+from patter.server.front_door import FrontDoor, LineSettings
+from patter.server.listener import PortInUse, listen
+from patter.server.orders import Order
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a station is told. `home` is where journals and recordings go."""
+
+    settings: LineSettings
+    home: Path
+    keys: Keys
+    prices: Prices
+    callbacks: Callbacks = field(default_factory=Callbacks)
+
+
+class Station:
+    """`async with Station(plan) as station:` opens the line; leaving it ends every call and closes everything.
+
+    Entering raises PatterConnectionError for a port that is taken and for a carrier that refuses, ValueError for settings
+    that cannot work."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._clock = Clock()
+        self._bus = Bus(self._clock)
+        self._files: dict[Route, AgentFile] = {}
+        self._over: dict[str, anyio.Event] = {}
+        self._callbacks: CallbackRunner
+        self._workshop: Workshop
+        self._recordings: Recordings | None = None
+        self._door: FrontDoor
+        self._stack = AsyncExitStack()
+
+    @property
+    def public_url(self) -> str:
+        """Where the carrier reaches the line."""
+        return self._door.public_url
+
+    async def __aenter__(self) -> Self:
+        plan = self._plan
+        plan.settings.check()
+        async with AsyncExitStack() as stack:
+            try:
+                listener = listen(plan.settings.port)
+            except PortInUse as error:
+                raise PatterConnectionError(str(error)) from None
+            stack.callback(listener.close)
+            await self._keep_records(stack)
+            stack.callback(self._bus.add_sink(MetricsReader(self._bus, plan.prices)))
+            stack.callback(self._bus.add_sink(self._note))
+            self._workshop = await stack.enter_async_context(Workshop(self._bus, self._clock, keys=plan.keys))
+            runner = CallbackRunner(self._bus, plan.callbacks, prices=plan.prices, keys=plan.keys)
+            self._callbacks = await stack.enter_async_context(runner)
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            desk = await stack.enter_async_context(Desk(self._bus, self._open_call))
+            joined = join(plan.settings, desk, self, self._clock, self._bus, http)
+            self._door = await stack.enter_async_context(FrontDoor(plan.settings, listener, joined, desk))
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(self._warm)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        return await self._stack.__aexit__(*error)
+
+    async def _keep_records(self, stack: AsyncExitStack) -> None:
+        home, clock = self._plan.home, self._clock
+        for call_id in await anyio.to_thread.run_sync(close_unfinished, home, clock.now()):
+            log.warning("a call of a killed process was closed", extra={"call_id": call_id})
+        journal = Journal(home)
+        stack.push_async_callback(anyio.to_thread.run_sync, journal.close)
+        stack.callback(self._bus.add_sink(journal))
+        if self._plan.settings.recording:
+            self._recordings = Recordings(home, self._bus, clock)
+            stack.push_async_callback(self._recordings.aclose)
+
+    async def _warm(self) -> None:
+        try:
+            await self._workshop.warm()
+        except Exception:
+            log.exception("loading the engines failed: calls will try again")
+
+    # ------------------------------------------------------------------ agents
+
+    def check(self, agent: Agent) -> None:
+        """Raises NotInThisVersion for an agent that cannot be run."""
+        self._workshop.check(agent)
+
+    def answer(self, number: str, agent: Agent, on_message: OnMessage | None = None) -> None:
+        """Let `agent` answer calls to `number`. Raises ValueError for a number that is not E.164."""
+        self._workshop.check(agent)
+        route = Route(Path(f"{agent.name or 'agent'}@{number}"), "phone")
+        self._files[route] = AgentFile(route.agent, agent.name, agent, on_message, (), "", "")
+        self._door.answer(number, route)
+
+    def current(self, route: Route) -> AgentFile | None:
+        """The agent of a route."""
+        return self._files.get(route)
+
+    # ------------------------------------------------------------------ calls
+
+    def _open_call(
+        self,
+        call: CallInfo,
+        agent: Agent,
+        transport: Transport,
+        *,
+        on_message: OnMessage | None = None,
+        agent_name: str = "",
+        agent_version: str = "",
+        voicemail: str = "",
+    ) -> CallSession:
+        self._workshop.check(agent)
+        return self._workshop.open_call(
+            call,
+            agent,
+            transport,
+            on_message=on_message,
+            agent_name=agent_name,
+            agent_version=agent_version,
+            voicemail=voicemail,
+            welcome=self._callbacks.welcome,
+            taps=self._recordings.taps(call, transport) if self._recordings else (),
+        )
+
+    async def place(self, order: Order, on_machine: Callback | None = None) -> str:
+        """Place a call; returns its id once the carrier has accepted it. Raises PatterError."""
+        self._workshop.check(order.file.agent)
+        call_id = await self._door.dial(order)
+        if on_machine is not None:
+            self._callbacks.expect(call_id, on_machine)
+        return call_id
+
+    async def wait_over(self, call_id: str) -> None:
+        """Return when a call that was placed here is over."""
+        if call_id in self._over:
+            await self._over[call_id].wait()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, CallEnded):
+            self._over.pop(event.call_id, anyio.Event()).set()
+        elif isinstance(event, (CallPlaced, CallStarted)):
+            self._over.setdefault(event.call_id, anyio.Event())
+
+    async def close(self, hurry: anyio.Event) -> None:
+        """Let no new call in, and let those that are up finish; see `FrontDoor.close`. `hurry` cuts the waiting short."""
+        async with anyio.create_task_group() as tasks:
+
+            async def until(done: Callable[[], Awaitable[object]]) -> None:
+                await done()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until, hurry.wait)
+            tasks.start_soon(until, self._door.close)
