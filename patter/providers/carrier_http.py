@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -40,16 +41,20 @@ Sleep = Callable[[float], Awaitable[None]]
 class Dialect:
     """How one carrier words its errors. `name` is its name in ours.
 
-    `read` takes an error's JSON and gives the carrier's code and message ("" = none). `fixes` says what to do by code,
-    `statuses` by HTTP status where the code says nothing to us."""
+    `read` takes an error's JSON and gives the carrier's code and message ("" = none). What to do is said by `phrases`, by
+    words of the message, where one code has many causes; else by `fixes`, by code; else by `statuses`, by HTTP status."""
 
     name: str
     read: Callable[[Any], tuple[str, str]]
     fixes: Mapping[str, str]
     statuses: Mapping[int, str]
+    phrases: Mapping[str, str] = field(default_factory=dict)
 
-    def fix(self, status: int, code: str) -> str:
+    def fix(self, status: int, code: str, message: str) -> str:
         """What the user can do about this error."""
+        for phrase, fix in self.phrases.items():
+            if re.search(rf"\b{re.escape(phrase)}\b", message, re.IGNORECASE):
+                return fix
         found = self.fixes.get(code) or self.statuses.get(status)
         if found:
             return found
@@ -185,7 +190,7 @@ class CarrierHttp:
             status=answer.status,
             code=code,
             retryable=answer.status == 429 or answer.status >= 500,
-            fix=self._dialect.fix(answer.status, code),
+            fix=self._dialect.fix(answer.status, code, message),
         )
 
     def _broken(self, error: Exception | None) -> CarrierError:

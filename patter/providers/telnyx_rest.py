@@ -27,34 +27,62 @@ RING_RANGE_S = (5, 600)  # what Telnyx' timeout_secs may be
 
 _KEYS = "check TELNYX_API_KEY (KEY…): Telnyx portal, API Keys"
 _TO = 'give the number in E.164 form, such as "+15551234567", and check that it exists'
-_FUNDS = "the account is inactive or out of funds: look into the Telnyx portal, Billing"
-_CONNECTION = (
-    "check TELNYX_CONNECTION_ID: the id of the Voice API application (Telnyx portal, Voice, Programmable Voice)"
+_FROM = (
+    "call from a number of this Telnyx account, or one verified there as a caller id (Telnyx portal, Verified Numbers)"
 )
+_FUNDS = "the account is inactive or out of funds: look into the Telnyx portal, Billing"
+_VERIFY = "the account must be verified for this first: Telnyx portal, Account, Verifications"
+_CONNECTION = "check TELNYX_CONNECTION_ID: the id of a Voice API application with a webhook URL (Telnyx portal, Voice)"
+_PROFILE = (
+    "assign an outbound voice profile to the Voice API application: Telnyx portal, Voice, Outbound Voice Profiles"
+)
+_COUNTRY = "allow calls to this country in the outbound voice profile: Telnyx portal, Voice, Outbound Voice Profiles"
 _CHANNELS = "too many calls at once: wait for one to end, or raise the channel limit in the Telnyx portal"
+_UNKNOWN = "the call, number or application is unknown to Telnyx: check TELNYX_CONNECTION_ID"
+_VALUES = "Telnyx does not take these values: its message says which"
 _OVER = "the call has ended"
 _SOON = "too many requests: try again in a moment, or ask Telnyx for a higher limit"
+_LATER = "Telnyx is not ready for it: try again in a moment"
 _FIXES = {
     "10001": "this phone number is not active: look into the Telnyx portal, Numbers",
     "10002": _TO,
     "10003": "give a public https:// or wss:// address that Telnyx can reach, of at most 2000 characters",
     "10004": "a parameter is missing: Telnyx' message says which",
-    "10005": "the call, number or application is unknown to Telnyx: check TELNYX_CONNECTION_ID",
+    "10005": _UNKNOWN,
     "10006": _CONNECTION,
+    "10007": _LATER,
+    "10008": _LATER,
     "10009": _KEYS,
-    "10010": "this key may not do that: check its account, and that the application has an outbound voice profile",
+    "10010": "this key may not do that: check the account it belongs to and the number that is called from",
     "10011": _SOON,
-    "10015": "Telnyx does not take these values: its message says which",
+    "10015": _VALUES,
     "10016": _TO,
-    "10032": "Telnyx does not know this value: its message says which",
-    "10038": "this account's level does not allow it: verify the account in the Telnyx portal",
+    "10027": _VALUES,
+    "10032": _VALUES,
+    "10033": _VALUES,
+    "10035": "the resource is locked: ask Telnyx' support why",
+    "10036": _LATER,
+    "10037": _LATER,
+    "10038": _VERIFY,
+    "10039": _VERIFY,
     "20001": _KEYS,
     "20002": _KEYS,
     "20003": _KEYS,
+    "20006": _KEYS,
+    "20008": _KEYS,
     "20012": _FUNDS,
+    "20013": "the account is blocked: ask Telnyx' support why",
+    "20014": _VERIFY,
+    "20015": "the feature is not enabled for this account: ask Telnyx' support for it",
+    "20016": _VERIFY,
+    "20017": _VERIFY,
     "20100": _FUNDS,
+    "90010": "give a text of 1 to 3000 characters",
+    "90014": "only the keys 0-9, A-D, * and # can be pressed, and w for a pause",
     "90015": "the call is unknown to Telnyx: it may have ended long ago",
+    "90017": "client_state must be base64",
     "90018": _OVER,
+    "90020": "the call has no sound yet: record once it is answered",
     "90034": "the call has not been answered yet: wait for that first",
     "90041": _CHANNELS,
     "90042": _CHANNELS,
@@ -62,17 +90,26 @@ _FIXES = {
     "90045": "the call streams its sound already",
     "90046": "Telnyx could not open the media socket: check that the public address can be reached over wss://",
     "90048": "the call streams no sound",
-    "90057": "the webhook address is not one that Telnyx takes: give a public https:// address",
     "90102": "this is a call that we made: it cannot be answered by us",
 }
 _STATUSES = {
-    400: "Telnyx does not take these values: its message says which",
+    400: _VALUES,
     401: _KEYS,
     402: _FUNDS,
     403: "this key may not do that, or the account is inactive: look into the Telnyx portal",
-    404: "the call, number or application is unknown to Telnyx: check TELNYX_CONNECTION_ID",
+    404: _UNKNOWN,
     422: "Telnyx does not take these values, or the call has ended: its message says which",
     429: _SOON,
+}
+_PHRASES = {  # 10010 and 10015 have many causes; the D codes are those of Telnyx' SIP side
+    "connection_id": _CONNECTION,
+    "origination number": _FROM,
+    "D35": _FROM,
+    "D51": _FROM,
+    "whitelisted": _COUNTRY,
+    "D13": _COUNTRY,
+    "no outbound": _PROFILE,
+    "D38": _PROFILE,
 }
 
 
@@ -89,7 +126,7 @@ def _read_error(body: Any) -> tuple[str, str]:
     return (str(code) if isinstance(code, int | str) else ""), said
 
 
-_DIALECT = Dialect("telnyx", _read_error, _FIXES, _STATUSES)
+_DIALECT = Dialect("telnyx", _read_error, _FIXES, _STATUSES, _PHRASES)
 
 
 @dataclass(frozen=True, slots=True)
