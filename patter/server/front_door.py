@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 30.0  # how long calls that are up may still take once nobody new is let in
 GOODBYE_S = 10.0  # how long the goodbye may take after that
+PUT_BACK_S = 10.0  # how long the carrier may take to point the number back
 GOODBYE = "I am sorry, I have to end this call now. Please call again a little later. Goodbye."
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -134,8 +135,7 @@ class FrontDoor:
 
     async def __aexit__(self, *error: Any) -> None:
         self._open = False
-        with anyio.CancelScope(shield=True):
-            await self._stack.__aexit__(*error)
+        await self._stack.__aexit__(*error)
 
     async def _take_number(self, stack: AsyncExitStack) -> None:
         setup = await self._joined.point(self.public_url)
@@ -147,7 +147,8 @@ class FrontDoor:
 
     async def _put_back(self, setup: NumberSetup) -> None:
         try:
-            await self._joined.put_back(setup)
+            with anyio.CancelScope(shield=True), anyio.move_on_after(PUT_BACK_S):
+                await self._joined.put_back(setup)
         except PatterError as problem:
             log.error("the number's old webhook could not be put back: %s", problem)
 

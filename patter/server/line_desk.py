@@ -49,6 +49,8 @@ class LineDesk:
         self._numbers: dict[str, Path] = {}
         self._door: FrontDoor | None = None
         self._stop = anyio.Event()
+        self._over = anyio.Event()
+        self._over.set()
         self._drain_s = math.inf
         self._tasks: TaskGroup
 
@@ -58,9 +60,10 @@ class LineDesk:
         return self
 
     async def __aexit__(self, *error: Any) -> None:
+        self.close("now")
         with anyio.CancelScope(shield=True):
-            self.close("now")
-            await self._tasks.__aexit__(*error)
+            await self._over.wait()
+        await self._tasks.__aexit__(*error)
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -76,7 +79,7 @@ class LineDesk:
                 return
             raise Refused(409, "A phone line is open already: stop serving first, then start it with the new settings.")
         self._settings, self._agent, self._numbers = settings, agent, dict(numbers)
-        self._stop, self._drain_s = anyio.Event(), math.inf
+        self._stop, self._over, self._drain_s = anyio.Event(), anyio.Event(), math.inf
         self._become("starting")
         self._tasks.start_soon(self._serve, settings)
 
@@ -115,6 +118,7 @@ class LineDesk:
             self._become("problem", *lost) if lost else self._become("off")
         finally:
             self._door = None
+            self._over.set()
 
     async def _until_told(self, door: FrontDoor) -> tuple[str, str] | None:
         """Return when the line is to close; what went wrong, if the way in broke."""

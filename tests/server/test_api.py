@@ -198,7 +198,7 @@ async def test_two_files_of_one_name_need_the_path(tmp_path: Path) -> None:
         ("/api/v1/calls/..%2f..%2fetc/hangup", None, 404, "no such call"),
         ("/api/v1/shutdown", {"when": "later"}, 422, '"when" must be'),
         ("/api/v1/nothing", {}, 404, "nothing at"),
-        ("/api/v1/calls", {}, 405, "takes GET"),
+        ("/api/v1/agents", {}, 405, "takes GET"),
     ],
 )
 async def test_bad_requests_get_a_sentence(path: str, body: object, status: int, words: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from patter.clock import Clock
 from patter.events import Event
 from patter.observe.journal import Journal
 from patter.server.app import Server, Setup
+from patter.server.line_desk import Join, no_carriers
 from patter.server.listener import listen
 from tests.support.fake_calls import FakeCalls
 
@@ -39,6 +40,10 @@ class Rig:
 
     async def post(self, path: str, body: Any = None) -> tuple[int, Any]:
         async with self.client.post(self.server.url + path, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def delete(self, path: str) -> tuple[int, Any]:
+        async with self.client.delete(self.server.url + path) as answer:
             return answer.status, await answer.json()
 
     async def rehearse(self, line: str = "text", agent: str = "desk") -> dict[str, Any]:
@@ -67,7 +72,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, capacity: int = 10, bus: Bus | None = None) -> AsyncIterator[Rig]:
+async def serving(
+    folder: Path, *, capacity: int = 10, bus: Bus | None = None, join: Join = no_carriers
+) -> AsyncIterator[Rig]:
     """A server whose home and agents (one: "desk") are under `folder`."""
     agents = folder / "agents"
     agents.mkdir(exist_ok=True)
@@ -83,7 +90,7 @@ async def serving(folder: Path, *, capacity: int = 10, bus: Bus | None = None) -
     )
     try:
         async with (
-            Server(setup, listen(), bus, clock, calls.open_call, calls.rungs) as server,
+            Server(setup, listen(), bus, clock, calls.open_call, calls.rungs, join) as server,
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client,
         ):
             yield Rig(server, bus, calls, client, agents)
