@@ -10,6 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import anyio
+
 from patter.bus import Bus
 from patter.events import CallEnded, CallPlaced, EndReason
 from patter.ports import AnsweredBy
@@ -66,15 +68,13 @@ class Lines:
 class Placed:
     """A call we asked the carrier for. `token` is ours, in every webhook of it; `call_id` is "" until it is known.
 
-    `handle` is what the carrier's commands call it. `early`: what was told of ids before it was known which is ours."""
+    `early`: what was told of ids before it was known which is ours. `closed` is set when it is up or over."""
 
     order: Order
     token: str
     call_id: str = ""
-    handle: str = ""
-    answered: bool = False
-    over: bool = False
     early: dict[str, tuple[EndReason, str]] = field(default_factory=dict)
+    closed: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Ringing:
@@ -83,30 +83,32 @@ class Ringing:
     def __init__(self, bus: Bus, telephony: str) -> None:
         self._bus = bus
         self._telephony = telephony
-        self._calls: dict[str, Placed] = {}
+        self._tokens: dict[str, Placed] = {}
+        self._ids: dict[str, Placed] = {}
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self._tokens)
 
     def place(self, order: Order) -> Placed:
         """A call that the carrier is being asked for."""
         placed = Placed(order, secrets.token_urlsafe(24))
-        self._calls[placed.token] = placed
+        self._tokens[placed.token] = placed
         return placed
 
     def by_token(self, token: str) -> Placed | None:
         """The call of our token, while it is on its way."""
-        return self._calls.get(token)
+        return self._tokens.get(token)
 
     def find(self, call_id: str) -> Placed | None:
         """The call of an id, while it is on its way."""
-        return next((placed for placed in self._calls.values() if call_id and placed.call_id == call_id), None)
+        return self._ids.get(call_id)
 
-    def known(self, placed: Placed, call_id: str, handle: str = "") -> bool:
+    def known(self, placed: Placed, call_id: str) -> bool:
         """The carrier calls it `call_id`: CallPlaced, once. False if it has another id (a request that was retried)."""
         if placed.call_id:
             return placed.call_id == call_id
-        placed.call_id, placed.handle = call_id, handle or call_id
+        placed.call_id = call_id
+        self._ids[call_id] = placed
         order = placed.order
         self._bus.publish(
             CallPlaced(
@@ -126,16 +128,15 @@ class Ringing:
         if not placed.call_id:
             if len(placed.early) < EARLY:
                 placed.early[call_id] = (reason, detail)
-            return
-        if placed.over or placed.call_id != call_id:
-            return
-        self._forget(placed)
-        self._bus.publish(CallEnded(call_id=call_id, reason=reason, detail=detail))
+        elif placed.call_id == call_id and not placed.closed.is_set():
+            self._forget(placed)
+            self._bus.publish(CallEnded(call_id=call_id, reason=reason, detail=detail))
 
     def refused(self, placed: Placed) -> None:
         """The carrier did not take the order: there is no such call."""
         self._forget(placed)
 
     def _forget(self, placed: Placed) -> None:
-        placed.over = True
-        self._calls.pop(placed.token, None)
+        placed.closed.set()
+        self._tokens.pop(placed.token, None)
+        self._ids.pop(placed.call_id, None)

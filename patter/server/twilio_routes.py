@@ -1,56 +1,51 @@
-"""Twilio's way in: the signed voice webhook, the status callback and the media socket with its one-time token.
+"""Twilio's way in and out: its signed webhooks, the media socket with its one-time token, and the calls we place.
 
-It owns the proofs that a carrier must give before a call exists; it refuses to know what the call is about. The loopback
-carrier of a rehearsal comes through here like any other.
+It owns what each webhook is answered before and while a call exists; it refuses to know what the call is about. The
+loopback carrier of a rehearsal comes through here like any other.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field, replace
+from collections import OrderedDict
+from dataclasses import replace
 from typing import Protocol
-from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from patter.agentfile import AgentFile
 from patter.audio.format import MULAW_8K
+from patter.bus import Bus
 from patter.clock import Clock
-from patter.exceptions import PatterError, WireError
+from patter.exceptions import PatterConnectionError, PatterError, WireError
 from patter.ports import CallInfo
-from patter.server.answers import Refused, raw_body
+from patter.providers.twilio_rest import TwilioRest
+from patter.server.answers import Refused
 from patter.server.arrivals import Arrival, Arrivals
 from patter.server.desk import Desk, Route
 from patter.server.media_socket import MediaSocket, accept, carry, check_upgrade, first, refuse
-from patter.transports.twilio import TwilioTransport
-from patter.wire.twilio import Connected, Start, Unknown, read
-from patter.wire.twilio_signature import HEADER, verify
-from patter.wire.twiml import connect_stream, say_and_hang_up
+from patter.server.orders import Order
+from patter.server.phone_line import Lines
+from patter.server.twilio_calls import TELEPHONY, TwilioCalls
+from patter.server.twilio_control import TwilioControl
+from patter.server.twilio_gate import AMD, CONSULT, MEDIA, RECORDING, STATUS, Gate, Webhook
+from patter.server.twilio_gate import VOICE as VOICE
+from patter.server.twilio_gate import Account as Account
+from patter.transports.media_stream import StreamTransport
+from patter.wire.stream import Connected, Unknown
+from patter.wire.twilio import Start, TwilioStream, read
+from patter.wire.twiml import connect_stream, hang_up, say_and_hang_up
 
 log = logging.getLogger(__name__)
 
-VOICE = "/webhooks/twilio/voice"
-STATUS = "/webhooks/twilio/status"
-MEDIA = "/ws/twilio/{token}"
-
-FORM_LIMIT = 64 * 1024  # a voice webhook has about thirty short fields
-FIELDS = 200
 PARTY_LIMIT = 255  # characters of a caller's address
 SEEN = 100_000  # calls whose webhook is known to be used up
 SEEN_S = 86_400.0  # a call lasts four hours at most; a replay of yesterday's finds its token void all the same
+CLOSED = "This number cannot be answered at the moment."
 
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A carrier account that may call in. `loopback`: the dialler of rehearsals on this machine."""
-
-    sid: str
-    auth_token: str = field(repr=False)
-    loopback: bool = False
 
 
 class Files(Protocol):
@@ -61,31 +56,92 @@ class Files(Protocol):
 
 
 class TwilioRoutes:
-    """The carrier's routes. `public` is the address the carrier knows us by, e.g. "http://127.0.0.1:8000"."""
+    """The carrier's routes. `public` is the address the carrier knows us by, e.g. "https://voice.example.com".
 
-    def __init__(self, desk: Desk, files: Files, clock: Clock, accounts: list[Account], public: str) -> None:
+    With a `bus` and a `rest` client it also places calls, transfers and, with `record`, lets the carrier record."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        files: Files,
+        clock: Clock,
+        accounts: list[Account],
+        public: str,
+        *,
+        bus: Bus | None = None,
+        rest: TwilioRest | None = None,
+        record: bool = False,
+    ) -> None:
         self._desk = desk
         self._files = files
         self._clock = clock
-        self._accounts = {account.sid: account for account in accounts}
-        self._public = public.rstrip("/")
+        self._gate = Gate(accounts, public)
+        self._lines = Lines()
+        self._calls = TwilioCalls(desk, bus, rest, self._gate, self._lines) if bus and rest else None
+        self._record = record
         self._arrivals = Arrivals(clock)
-        self._seen: dict[str, float] = {}
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    @property
+    def public(self) -> str:
+        """The address the carrier knows us by; may change, once a tunnel has opened."""
+        return self._gate.public
+
+    @public.setter
+    def public(self, address: str) -> None:
+        self._gate.public = address
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, for the application."""
-        return [web.post(VOICE, self.voice), web.post(STATUS, self.status), web.get(MEDIA, self.media)]
+        return [
+            web.post(VOICE, self.voice),
+            web.post(STATUS, self.status),
+            web.post(RECORDING, self.recording),
+            web.post(AMD, self.machine),
+            web.post(CONSULT, self.consult),
+            web.get(MEDIA, self.media),
+        ]
+
+    # ------------------------------------------------------------------ calls we place
+
+    @property
+    def ringing(self) -> int:
+        """How many calls we placed are on their way."""
+        return len(self._calls.ringing) if self._calls else 0
+
+    async def dial(self, order: Order) -> str:
+        """Place a call; see `TwilioCalls.dial`."""
+        if self._calls is None:
+            raise PatterConnectionError("This line places no calls: it has no carrier's API behind it.")
+        return await self._calls.dial(order)
+
+    async def cancel(self, call_id: str) -> None:
+        """Give up a call that nobody has answered; nothing if there is no such call. Raises CarrierError."""
+        if self._calls is not None:
+            self._arrivals.forget(call_id)
+            await self._calls.cancel(call_id)
 
     # ------------------------------------------------------------------ webhooks
 
     async def voice(self, request: web.Request) -> web.Response:
-        """A call comes in: answer with the address of its media socket."""
-        form, account = await self._signed_form(request)
-        call_sid, number = form.get("CallSid", ""), form.get("To", "")
-        if not _CALL_SID.fullmatch(call_sid):
-            raise Refused(400, "CallSid is missing or malformed.")
+        """A call comes in, or one of ours was answered: say where its media socket is."""
+        webhook = await self._gate.read(request)
+        call_sid = _call_sid(webhook)
         if call_sid in self._seen or self._desk.find(call_sid):
             raise Refused(409, "This call was answered before.")
+        placed = webhook.query.get("call")
+        arrival = self._inbound(webhook, call_sid) if placed is None else self._outbound(placed, webhook, call_sid)
+        if arrival is None:
+            return _twiml(hang_up())
+        if isinstance(arrival, str):
+            return _twiml(say_and_hang_up(arrival))
+        token = self._arrivals.expect(arrival)
+        return _twiml(connect_stream(self._gate.stream(token)))
+
+    def _inbound(self, webhook: Webhook, call_sid: str) -> Arrival | str:
+        """The call that comes in, or a sentence why it cannot be taken. Raises Refused for a number that leads nowhere."""
+        account, form = webhook.account, webhook.form
+        number = form.get("To", "")
         route = self._desk.route_of(number)
         if route is None:
             raise Refused(
@@ -93,48 +149,80 @@ class TwilioRoutes:
             )
         file = self._files.current(route)
         sentence = self._desk.refusal()
-        if sentence or self._arrivals.full or file is None:
-            return _twiml(say_and_hang_up(sentence or "This number cannot be answered at the moment."))
+        if sentence or file is None or self._arrivals.full:
+            return sentence or CLOSED
         call = CallInfo(
             call_sid,
             caller=_party(form.get("From", "")),
             callee=number,
             direction="test" if account.loopback else "inbound",
-            telephony="loopback" if account.loopback else "twilio",
+            telephony="loopback" if account.loopback else TELEPHONY,
         )
-        return self._join(Arrival(call, file, _handle(account.sid, call_sid), loopback=account.loopback))
+        control = None if account.loopback else self._control(call_sid, number)
+        return Arrival(call, file, _handle(account.sid, call_sid), control, loopback=account.loopback)
 
-    def _join(self, arrival: Arrival) -> web.Response:
-        token = self._arrivals.expect(arrival)
-        return _twiml(connect_stream("ws" + self._public.removeprefix("http") + MEDIA.format(token=token)))
+    def _outbound(self, token: str, webhook: Webhook, call_sid: str) -> Arrival | str | None:
+        """The call that was answered; None for a token that is used up: the order was sent twice, the other call is ours."""
+        placed = self._calls.answered(token, call_sid) if self._calls else None
+        if placed is None:
+            log.warning("a call that we did not place, or not any more, is hung up", extra={"call_id": call_sid})
+            return None
+        if sentence := self._desk.refusal():
+            return sentence
+        order = placed.order
+        call = CallInfo(
+            call_sid,
+            caller=order.caller,
+            callee=order.to,
+            direction="outbound",
+            telephony=TELEPHONY,
+            custom_params=dict(order.custom_params),
+        )
+        handle = _handle(webhook.account.sid, call_sid)
+        return Arrival(call, order.file, handle, self._control(call_sid, order.caller), order.voicemail)
+
+    def _control(self, call_sid: str, number: str) -> TwilioControl | None:
+        return self._calls.control(call_sid, number) if self._calls else None
 
     async def status(self, request: web.Request) -> web.Response:
         """The carrier tells how a call goes on: one that is over may not linger here."""
-        form, _ = await self._signed_form(request)
-        call_sid = form.get("CallSid", "")
-        if form.get("CallStatus") in _OVER:
+        webhook = await self._gate.read(request)
+        call_sid, status = _call_sid(webhook), webhook.form.get("CallStatus", "")
+        if self._calls is not None and "leg" in webhook.query:
+            self._calls.consultations.status(webhook.query["leg"], status, call_sid)
+        elif status in _OVER:
             self._arrivals.forget(call_sid)
+            if self._calls is not None:
+                self._calls.status(webhook.query.get("call", ""), call_sid, webhook.form)
             live = self._desk.find(call_sid)
             if live is not None:
                 await live.session.hang_up("caller_hung_up", "The carrier reported the end of the call.")
+            else:
+                self._lines.down(call_sid)
         return web.Response(status=204)
 
-    async def _signed_form(self, request: web.Request) -> tuple[dict[str, str], Account]:
-        """The form and the account that signed it. Raises Refused."""
-        if request.content_type != "application/x-www-form-urlencoded":
-            raise Refused(400, "A webhook is a form (application/x-www-form-urlencoded).")
-        raw = await raw_body(request, FORM_LIMIT)
-        try:
-            fields = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
-        except ValueError:
-            raise Refused(400, "The form cannot be read.") from None
-        form = dict(fields)
-        account = self._accounts.get(form.get("AccountSid", ""))
-        signature = request.headers.get(HEADER, "")
-        if account is None or not verify(signature, self._public + request.path_qs, fields, account.auth_token):
-            log.warning("a webhook was refused", extra={"route": request.path, "known_account": account is not None})
-            raise Refused(403, f"{HEADER} does not match: the webhook is not from a known carrier account.")
-        return form, account
+    async def machine(self, request: web.Request) -> web.Response:
+        """The carrier's verdict on who answered a call that we placed."""
+        webhook = await self._gate.read(request)
+        if self._calls is not None:
+            answered_by = webhook.form.get("AnsweredBy", "")
+            self._calls.verdict(webhook.query.get("call", ""), _call_sid(webhook), answered_by)
+        return web.Response(status=204)
+
+    async def recording(self, request: web.Request) -> web.Response:
+        """The carrier tells where its recording of a call is."""
+        webhook = await self._gate.read(request)
+        if self._calls is not None:
+            self._calls.recording(_call_sid(webhook), webhook.form)
+        return web.Response(status=204)
+
+    async def consult(self, request: web.Request) -> web.Response:
+        """Somebody who is asked to take a call has answered, and then has heard what it is about."""
+        webhook = await self._gate.read(request)
+        call_sid, query = _call_sid(webhook), webhook.query
+        if self._calls is None:
+            return _twiml(hang_up())
+        return _twiml(self._calls.consultations.answer(query.get("leg", ""), query.get("step", ""), call_sid))
 
     # ------------------------------------------------------------------ the media socket
 
@@ -142,6 +230,7 @@ class TwilioRoutes:
         """The carrier opens the call's sound."""
         check_upgrade(request)
         arrival = self._arrivals.take(request.match_info["token"])
+        self._gate.check_socket(request, arrival.handle.partition("/")[0])
         socket = await accept(request)
         try:
             start = await first(socket, read, Start, (Connected, Unknown))
@@ -151,18 +240,23 @@ class TwilioRoutes:
             await refuse(socket, str(problem))
             return socket
         wire = MediaSocket(socket, request)
-        transport = TwilioTransport(start, wire, self._clock, arrival.control)
+        transport = StreamTransport(start.call_sid, TwilioStream(start), wire, self._clock, arrival.control)
         if self._begin(arrival, start, transport):
-            await carry(socket, wire, transport)
+            try:
+                await carry(socket, wire, transport)
+            finally:
+                self._lines.down(arrival.call.call_id)
         else:
             await transport.aclose()
             await refuse(socket, "the call could not be put together", 1011)
         return socket
 
-    def _begin(self, arrival: Arrival, start: Start, transport: TwilioTransport) -> bool:
+    def _begin(self, arrival: Arrival, start: Start, transport: StreamTransport) -> bool:
         """Start the call. False, with a call in history that says why, if it cannot be put together."""
         call = replace(arrival.call, custom_params=arrival.call.custom_params | start.parameters)
         self._remember(call.call_id)
+        if self._calls is not None:
+            self._calls.came_up(call.call_id)
         try:
             self._desk.start(call, arrival.file, transport, voicemail=arrival.voicemail)
         except (PatterError, ValueError, TypeError, Refused) as problem:
@@ -171,14 +265,24 @@ class TwilioRoutes:
             )
             self._desk.failed(call, arrival.file, problem)
             return False
+        self._lines.up(call.call_id, transport)
+        if self._record and self._calls is not None and isinstance(arrival.control, TwilioControl):
+            self._desk.spawn(self._calls.record, call.call_id, arrival.control)
         return True
 
     def _remember(self, call_sid: str) -> None:
         """This call has been up: its webhook may not come again."""
         now = self._clock.now()
         while self._seen and (len(self._seen) >= SEEN or next(iter(self._seen.values())) < now - SEEN_S):
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
         self._seen[call_sid] = now
+
+
+def _call_sid(webhook: Webhook) -> str:
+    call_sid = webhook.form.get("CallSid", "")
+    if not _CALL_SID.fullmatch(call_sid):
+        raise Refused(400, "CallSid is missing or malformed.")
+    return call_sid
 
 
 def _handle(account_sid: str, call_sid: str) -> str:

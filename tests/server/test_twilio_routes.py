@@ -65,8 +65,10 @@ async def answered(rig: Rig, dial: dict[str, str], **changes: str) -> str:
     return stream.url
 
 
-def media(rig: Rig, url: str) -> Any:
-    return rig.client.ws_connect(url, headers={"Authorization": ""})
+def media(rig: Rig, url: str, dial: dict[str, str]) -> Any:
+    """Opens a media socket, signed by Twilio's own library."""
+    signature = RequestValidator(dial["auth_token"]).compute_signature(url, {})
+    return rig.client.ws_connect(url, headers={"Authorization": "", "X-Twilio-Signature": signature})
 
 
 @asynccontextmanager
@@ -76,7 +78,7 @@ async def on_the_line(
     """A call that is up: its socket, the carrier's writer and the session."""
     dial = (await rig.rehearse(line))["dial"]
     events = rig.bus.subscribe()
-    async with media(rig, await answered(rig, dial)) as socket:
+    async with media(rig, await answered(rig, dial), dial) as socket:
         audio = PCM_16K if line == "wideband" else MULAW_8K
         writer = CarrierWriter(STREAM, dial["account_sid"], SID, audio)
         await socket.send_str(writer.connected())
@@ -162,7 +164,7 @@ async def test_noise_on_the_socket_ends_no_call(tmp_path: Path) -> None:
         assert session.heard == [b"\x7f" * 160]
 
 
-@pytest.mark.parametrize("path", ["", "?call=42&x=%20y"])
+@pytest.mark.parametrize("path", ["", "?line=42&x=%20y"])
 async def test_requests_signed_by_twilios_library_are_accepted(path: str, tmp_path: Path) -> None:
     async with serving(tmp_path) as rig:
         dial = (await rig.rehearse("phone"))["dial"]
@@ -240,9 +242,9 @@ async def test_a_stream_token_works_once(tmp_path: Path) -> None:
     async with serving(tmp_path) as rig:
         dial = (await rig.rehearse("phone"))["dial"]
         url = await answered(rig, dial)
-        async with media(rig, url):
+        async with media(rig, url, dial):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await media(rig, url)
+                await media(rig, url, dial)
             assert refused.value.status == 403
 
 
@@ -259,8 +261,8 @@ async def test_a_repeated_webhook_makes_the_first_token_worthless(tmp_path: Path
         dial = (await rig.rehearse("phone"))["dial"]
         first, second = await answered(rig, dial), await answered(rig, dial)
         with pytest.raises(aiohttp.WSServerHandshakeError):
-            await media(rig, first)
-        async with media(rig, second):
+            await media(rig, first, dial)
+        async with media(rig, second, dial):
             pass
 
 
@@ -292,7 +294,7 @@ async def test_a_replayed_webhook_of_a_call_that_was_up_is_refused(tmp_path: Pat
 async def test_a_stream_that_is_not_the_answered_call_is_closed(messages: list[str], tmp_path: Path) -> None:
     async with serving(tmp_path) as rig:
         dial = (await rig.rehearse("phone"))["dial"]
-        async with media(rig, await answered(rig, dial)) as socket:
+        async with media(rig, await answered(rig, dial), dial) as socket:
             for message in messages:
                 await socket.send_str(message.replace("{account}", dial["account_sid"]))
             with anyio.fail_after(10):
@@ -305,7 +307,7 @@ async def test_a_stream_that_says_nothing_is_closed(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(media_socket, "START_SECONDS", 0.05)
     async with serving(tmp_path) as rig:
         dial = (await rig.rehearse("phone"))["dial"]
-        async with media(rig, await answered(rig, dial)) as socket:
+        async with media(rig, await answered(rig, dial), dial) as socket:
             with anyio.fail_after(10):
                 await socket.receive()
             assert socket.close_code == 1008
@@ -316,7 +318,7 @@ async def test_an_agent_that_cannot_be_run_ends_the_call_with_the_reason(tmp_pat
         dial = (await rig.rehearse("phone"))["dial"]
         rig.calls.refusal = "not in this version"
         events = rig.bus.subscribe()
-        async with media(rig, await answered(rig, dial)) as socket:
+        async with media(rig, await answered(rig, dial), dial) as socket:
             await socket.send_str(CarrierWriter(STREAM, dial["account_sid"], SID).start())
             fault = await rig.seen(FaultOccurred, events, call_id=SID)
             assert isinstance(fault, FaultOccurred)
@@ -347,7 +349,7 @@ async def test_the_carriers_word_that_a_call_is_over_ends_it(tmp_path: Path) -> 
         url = await answered(rig, dial)
         assert (await webhook(rig, status, form_of(dial, CallStatus="canceled")))[0] == 204
         with pytest.raises(aiohttp.WSServerHandshakeError):
-            await media(rig, url)
+            await media(rig, url, dial)
         async with on_the_line(rig):
             events = rig.bus.subscribe()
             assert (await webhook(rig, status, form_of(dial, CallStatus="in-progress")))[0] == 204
