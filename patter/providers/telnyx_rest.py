@@ -193,7 +193,7 @@ class TelnyxRest:
             raise CarrierError("its answer does not name the call", provider="telnyx", fix="try again")
         return TelnyxLeg(*map(str, names))
 
-    async def command(self, call_control_id: str, action: str, **fields: Any) -> dict[str, Any]:
+    async def command(self, call_control_id: str, action: str, /, **fields: Any) -> dict[str, Any]:
         """Do `action` (answer, reject, streaming_start, hangup, transfer, bridge, speak, send_dtmf, record_start) on a call.
 
         Fields that are None are left out; `command_id` is added if there is none. Returns Telnyx' `data`. A call that is

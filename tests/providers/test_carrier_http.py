@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
@@ -17,6 +17,7 @@ from aiohttp import web
 from patter.exceptions import CarrierError
 from patter.providers import carrier_http
 from patter.providers.carrier_http import BODY_LIMIT, LONGEST_WAIT_S, CarrierHttp, Dialect, path_part
+from tests.support.rest_desk import RestDesk, said
 
 pytestmark = pytest.mark.anyio
 
@@ -31,49 +32,18 @@ def read(body: Any) -> tuple[str, str]:
 DIALECT = Dialect("acme", read, {"7": "feed the cat"}, {401: "look for the key"}, {"thirsty": "give it milk"})
 
 
-class Desk:
-    """A server that gives the listed answers in turn, the last one again and again, and keeps what it was asked."""
-
-    def __init__(self, *answers: web.Response | Callable[[web.Request], Any]) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, str, Mapping[str, str]]] = []
-        self.waits: list[float] = []
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.method, request.raw_path, await request.text(), request.headers.copy()))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if callable(answer):
-            made: web.StreamResponse = await answer(request)
-            return made
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
+class Desk(RestDesk):
+    """The server together with our way to it."""
 
     @asynccontextmanager
-    async def open(self, wall: Callable[[], float] = lambda: NOW) -> AsyncIterator[CarrierHttp]:
-        app = web.Application(client_max_size=1 << 22)
-        app.router.add_route("*", "/{path:.*}", self.answer)
-        runner = web.AppRunner(app, handler_cancellation=True)  # a client that gives up ends its request
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0]
-        try:
-            async with aiohttp.ClientSession() as http:
-                yield CarrierHttp(
-                    http, DIALECT, f"http://{host}:{port}/", f"Bearer {SECRET}", [SECRET], sleep=self.sleep, wall=wall
-                )
-        finally:
-            await runner.cleanup()
-
-
-def said(status: int, /, headers: Mapping[str, str] | None = None, **body: Any) -> web.Response:
-    return web.json_response(body, status=status, headers=headers)
+    async def reach(self) -> AsyncIterator[CarrierHttp]:
+        async with self.open() as (http, address):
+            authorization = f"Bearer {SECRET}"
+            yield CarrierHttp(http, DIALECT, address + "/", authorization, [SECRET], sleep=self.sleep, wall=lambda: NOW)
 
 
 async def refused(desk: Desk, **values: Any) -> CarrierError:
-    async with desk.open() as http:
+    async with desk.reach() as http:
         with pytest.raises(CarrierError) as caught:
             await http.send("GET", "/it", **values)
     return caught.value
@@ -81,7 +51,7 @@ async def refused(desk: Desk, **values: Any) -> CarrierError:
 
 async def test_a_request_carries_the_key_and_its_fields() -> None:
     desk = Desk(said(201, sid="X1"))
-    async with desk.open() as http:
+    async with desk.reach() as http:
         assert await http.send("POST", "/a/v3%3Ab", form=[("To", "+1 &"), ("E", "a"), ("E", "b")]) == {"sid": "X1"}
         assert await http.send("PATCH", "/b", body={"to": "é"}) == {"sid": "X1"}
         assert await http.send("GET", "/c", query={"filter[n]": "+1"}) == {"sid": "X1"}
@@ -107,7 +77,7 @@ async def test_a_busy_or_failing_carrier_is_asked_three_times_in_all(status: int
 
 async def test_one_failure_is_forgotten_once_the_next_attempt_succeeds() -> None:
     desk = Desk(said(503), said(200, ok=True))
-    async with desk.open() as http:
+    async with desk.reach() as http:
         assert await http.send("POST", "/it", body={}) == {"ok": True}
     assert len(desk.asked) == 2
 
@@ -135,7 +105,7 @@ async def test_a_refusal_is_final(status: int) -> None:
 )
 async def test_the_carrier_says_when_to_come_back(headers: dict[str, str], wait: float) -> None:
     desk = Desk(said(429, headers), said(200))
-    async with desk.open() as http:
+    async with desk.reach() as http:
         await http.send("GET", "/it")
     assert desk.waits == [wait]
 
@@ -143,7 +113,7 @@ async def test_the_carrier_says_when_to_come_back(headers: dict[str, str], wait:
 @pytest.mark.parametrize("text", ["soon", "-5", "²", "9" * 40, "1.2.3", "\u0661", "Mon, 99 Foo 2026"])
 async def test_a_wait_that_cannot_be_read_is_replaced_by_our_own(text: str) -> None:
     desk = Desk(said(429, {"Retry-After": text}), said(200))
-    async with desk.open() as http:
+    async with desk.reach() as http:
         await http.send("GET", "/it")
     assert 0.5 <= desk.waits[0] <= 0.75
 
@@ -159,7 +129,7 @@ async def test_what_to_do_is_told_by_words_code_and_status_in_that_order() -> No
 
 async def test_the_carriers_clock_is_compared_with_ours() -> None:
     desk = Desk(said(200, {"Date": formatdate(NOW + 42, usegmt=True)}), said(200, {"Date": "yesterday"}), said(404))
-    async with desk.open() as http:
+    async with desk.reach() as http:
         assert http.skew_s is None
         await http.send("GET", "/it")
         assert http.skew_s == 42.0
@@ -169,7 +139,7 @@ async def test_the_carriers_clock_is_compared_with_ours() -> None:
 
 async def test_a_refusal_shows_the_clock_too() -> None:
     desk = Desk(said(401, {"Date": formatdate(NOW - 900, usegmt=True)}))
-    async with desk.open() as http:
+    async with desk.reach() as http:
         with pytest.raises(CarrierError):
             await http.send("GET", "/it")
         assert http.skew_s == -900.0
@@ -188,7 +158,7 @@ async def test_a_key_that_the_carrier_repeats_stays_out_of_the_error_and_the_log
 
 
 async def test_the_client_shows_no_key() -> None:
-    async with Desk(said(200)).open() as http:
+    async with Desk(said(200)).reach() as http:
         assert SECRET not in repr(http)
 
 
@@ -230,9 +200,9 @@ async def test_a_connection_that_breaks_is_tried_again() -> None:
         return web.Response()
 
     desk = Desk(drop, said(200, ok=True))
-    async with desk.open() as http:
+    async with desk.reach() as http:
         assert await http.send("POST", "/it", body={"command_id": "c-1"}) == {"ok": True}
-    assert [asked[2] for asked in desk.asked] == ['{"command_id": "c-1"}'] * 2
+    assert [asked.body for asked in desk.asked] == ['{"command_id": "c-1"}'] * 2
     error = await refused(Desk(drop), form=[])
     assert (error.status, error.retryable) == (0, True)
     assert SECRET not in "".join(traceback.format_exception(error))
