@@ -19,6 +19,12 @@ ON_MS, OFF_MS = 100.0, 100.0  # twice what every receiver must recognise
 RAMP_MS = 5.0  # a tone that is switched on at full level clicks, and a click is every frequency
 AMPLITUDE = (7_000.0, 8_500.0)  # low and high: together half of full scale; lines dampen the high tones more
 
+BLOCK_MS = 25.0  # tells the rows apart (73 Hz), and a 50 ms tone fills at least one block
+PURE = 0.7  # of a block's energy lies in the two tones; speech spreads it over many frequencies
+TWIST_DB = 10.0  # how unlike the two may be: lines dampen the high ones
+QUIET = 200.0  # amplitude below which a tone is echo or crosstalk
+SURE = 2  # blocks in a row that must agree
+
 _Samples = npt.NDArray[np.float64]
 
 
@@ -51,3 +57,43 @@ def _tone(low: float, high: float, rate: int) -> _Samples:
     edge = np.minimum(time, time[-1] - time) * 1000 / RAMP_MS
     shaped: _Samples = both * np.clip(edge, 0.0, 1.0)
     return shaped
+
+
+class KeyDetector:
+    """Hears keys in the sound of one line: a Goertzel filter for each frequency, block by block."""
+
+    def __init__(self, audio: AudioFormat) -> None:
+        self._to_pcm = Converter(audio, AudioFormat("pcm_s16le", audio.rate))
+        self._block = int(audio.rate * BLOCK_MS / 1000)
+        angles = 2 * np.pi * np.outer(LOW + HIGH, np.arange(self._block)) / audio.rate
+        self._filters = np.exp(-1j * angles)
+        self._pcm = b""
+        self._key = ""
+        self._agreed = 0
+
+    def hear(self, sound: bytes) -> str:
+        """More sound of the line, any size; returns the keys that were recognised in it, mostly none."""
+        self._pcm += self._to_pcm.convert(sound)
+        keys = ""
+        while len(self._pcm) >= 2 * self._block:
+            block, self._pcm = self._pcm[: 2 * self._block], self._pcm[2 * self._block :]
+            keys += self._hear_block(np.frombuffer(block, "<i2").astype(np.float64))
+        return keys
+
+    def _hear_block(self, samples: _Samples) -> str:
+        key = self._key_in(samples)
+        if key != self._key:
+            self._key, self._agreed = key, 0
+        self._agreed += 1
+        return key if self._agreed == SURE else ""
+
+    def _key_in(self, samples: _Samples) -> str:
+        energy = float(samples @ samples)
+        if energy < QUIET * QUIET * self._block / 2:
+            return ""
+        amplitudes = np.abs(self._filters @ samples) * 2 / self._block
+        row, column = int(amplitudes[:4].argmax()), int(amplitudes[4:].argmax())
+        low, high = amplitudes[row], amplitudes[4 + column]
+        pure = (low * low + high * high) * self._block / 2 >= PURE * energy
+        alike = min(low, high) * 10 ** (TWIST_DB / 20) >= max(low, high)
+        return PAD[row][column] if pure and alike else ""

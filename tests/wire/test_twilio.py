@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from patter.audio.format import MULAW_8K, PCM_16K
 from patter.exceptions import WireError
 from patter.wire import twilio
+from tests.support import traces
 
-TRACES = Path(__file__).parent.parent / "traces" / "twilio"
 GOOD = ("greeting_interrupted", "keys_then_hang_up", "wideband")
 
 
-def rows(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (TRACES / f"{name}.jsonl").read_text().splitlines()]
+rows = partial(traces.rows, "twilio")
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -100,7 +99,7 @@ def test_a_wideband_start_is_sixteen_bit_pcm() -> None:
 
 def test_fields_nobody_needs_may_be_missing_or_new() -> None:
     media = twilio.read('{"event":"media","media":{"payload":"/w=="},"streamSid":"MZ1","new":[1]}')
-    assert media == twilio.Media("/w==", "inbound", "")
+    assert media == twilio.Media("/w==", "inbound", "", 0)
     assert twilio.read('{"event":"stop","stop":{}}') == twilio.Stop()
     assert twilio.read('{"event":"weather","sky":"blue"}') == twilio.Unknown("weather")
 
