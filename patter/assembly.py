@@ -204,8 +204,8 @@ class Workshop:
         if on_message is not None:
             call = session.call
 
-            async def transfer(number: str) -> None:
-                await session.transfer(number, by="handler")
+            async def transfer(number: str, summary: str) -> None:
+                await session.transfer(number, "handler", summary, failed=control.transfer_failed)
 
             async def hang_up() -> None:
                 await session.hang_up_after_goodbye("handler_ended")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-Transfer = Callable[[str], Awaitable[None]]
+Transfer = Callable[[str, str], Awaitable[None]]
+"""(number, summary) → it is on its way; raises when it cannot be."""
+
 HangUp = Callable[[], Awaitable[None]]
 
 
@@ -30,13 +32,25 @@ class CallControl:
         self._transferred = False
         self._hung_up = False
 
-    async def transfer(self, number: str) -> None:
-        """Hand the call to `number` (E.164). Does nothing if the call has ended. Raises ValueError for other numbers."""
+    async def transfer(self, number: str, *, summary: str = "") -> None:
+        """Hand the call to `number` (E.164) once what is being said has been heard, this handler's answer included.
+
+        With a `summary` that person is called first and hears it, while the conversation goes on. Returns at once and does
+        nothing if the call has ended; if nobody takes the call it goes on as if this had not been asked. Raises ValueError
+        for other numbers, PatterError when a transfer is under way already."""
         if self.ended:
             return
-        if self._transfer is not None:
-            await self._transfer(number)
         self._transferred = True
+        try:
+            if self._transfer is not None:
+                await self._transfer(number, summary)
+        except BaseException:
+            self._transferred = False
+            raise
+
+    def transfer_failed(self) -> None:
+        """Nobody took the call: it goes on, and may be transferred again."""
+        self._transferred = False
 
     async def hangup(self) -> None:
         """End the call once what is being said has been heard. Does nothing if it has ended."""
@@ -48,7 +62,7 @@ class CallControl:
 
     @property
     def is_transferred(self) -> bool:
-        """Whether a transfer was requested."""
+        """Whether a transfer was requested, and has not failed."""
         return self._transferred
 
     @property

@@ -96,7 +96,12 @@ EVENT_KEYS: dict[str, str] = {
         "turn reply_id kind closed user_text agent_text segments total_ms interrupted tool_ms stt_audio_seconds "
         "tts_characters tokens_in tokens_cached tokens_out cost cost_so_far unpriced"
     ),
-    "TransferRequested": "number by",
+    "TransferRequested": "number by warm",
+    "TransferFailed": "number problem",
+    "CallPlaced": "caller callee agent telephony",
+    "MachineDetected": "answered_by ready",
+    "CarrierRecordingSaved": "url recording_id duration_s",
+    "LineChanged": "state carrier number public_url agent problem fix",
     "AgentChanged": "agent agent_version changed",
     "AgentRejected": "agent problem line fix",
     "FaultOccurred": "stage provider problem fix",

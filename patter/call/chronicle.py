@@ -13,7 +13,7 @@ from patter.bus import Bus
 from patter.call.outfit import Outfit
 from patter.models import Agent
 from patter.ports import Abilities, CallInfo
-from patter.signals import Faulted, Guarded, Used
+from patter.signals import Faulted, Guarded, MachineDetected, Used
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,14 @@ class Chronicle:
     def pressed(self, digit: str) -> None:
         """The caller pressed a key."""
         self._bus.publish(events.DigitPressed(call_id=self._call.call_id, digit=digit))
+
+    def machine_detected(self, signal: MachineDetected, turn: int, *, first: bool) -> None:
+        """The carrier says who answered; it charges for that once."""
+        self._bus.publish(
+            events.MachineDetected(call_id=self._call.call_id, answered_by=signal.answered_by, ready=signal.ready)
+        )
+        if first:
+            self.used(Used("telephony", self._call.telephony, "amd", {"calls": 1.0}), turn)
 
     def used(self, signal: Used, turn: int) -> None:
         """Something billable was used in this turn."""

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
+import anyio
+
 from patter import events
 from patter.audio.format import AudioChunk
 from patter.bus import Bus
@@ -28,6 +30,8 @@ from patter.signals import (
     SpeechStopped,
 )
 from patter.turns.machine import Caller, Ear, Floor, Move, Verdict
+
+TOUCHING_MS = 1.0  # sums of float durations: a position this close to a word's end has heard it
 
 
 class Party(Protocol):
@@ -68,6 +72,9 @@ class FloorKeeper:
         self._held_at = 0.0
         self._held_reply = 0  # the one that was sounding when the sound was held
         self._timer: asyncio.TimerHandle | None = None
+        self._emptied = anyio.Event()
+        self.sealed = False
+        """Nothing may cut what is said from now on: these are the call's last words."""
 
     @property
     def idle(self) -> bool:
@@ -75,9 +82,22 @@ class FloorKeeper:
         return not self._live
 
     @property
+    def all_heard(self) -> bool:
+        """The ear has every word that was made so far (more of an unfinished reply may come)."""
+        return not self._floor.held and not any(
+            reply.words.split(self._transport.heard_ms(reply.reply_id) + TOUCHING_MS)[1]
+            for reply in self._live.values()
+        )
+
+    @property
     def audible(self) -> bool:
         """The agent sounds in the caller's ear, or would if it were not held."""
         return self._floor.ear is not Ear.QUIET
+
+    async def wait_idle(self) -> None:
+        """Return as soon as nothing is being made, held or heard."""
+        while self._live:
+            await self._emptied.wait()
 
     def close(self) -> None:
         """The call is over: what was not heard was dropped."""
@@ -176,8 +196,9 @@ class FloorKeeper:
         if reply is None:
             return
         self._close_reply(reply, reply.words.ms, interrupted=False)
-        if not self._live:
-            self._floor.move(Move.HEARD)
+        if not self._live:  # held sound of which nothing is left is no longer held
+            self._cancel_timer()
+            self._floor.move(Move.CUT if self._floor.held else Move.HEARD)
 
     # ------------------------------------------------------------------ the caller
 
@@ -255,9 +276,9 @@ class FloorKeeper:
                 self._transport.finish(reply.reply_id)
 
     async def give_up(self) -> None:
-        """Cut every live reply on both sides; what was heard stays."""
+        """Cut every live reply on both sides, unless they are last words; what was heard stays."""
         self._cancel_timer()
-        if not self._live:
+        if not self._live or self.sealed:
             return
         if not self._floor.held:
             self._hold()
@@ -269,6 +290,9 @@ class FloorKeeper:
 
     def _close_reply(self, reply: LiveReply, heard_ms: float, *, interrupted: bool) -> str:
         del self._live[reply.reply_id]
+        if not self._live:
+            self._emptied.set()
+            self._emptied = anyio.Event()
         self._playing.discard(reply.reply_id)
         heard, dropped = reply.words.split(heard_ms) if interrupted else (reply.words.text, "")
         interrupted = interrupted and bool(dropped or not reply.complete)

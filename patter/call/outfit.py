@@ -21,14 +21,17 @@ class Steered(Protocol):
     call: CallInfo
     history: list[dict[str, Any]]
 
-    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None: ...
+    async def transfer(
+        self, number: str, by: str = "operator", summary: str = "", *, failed: Callable[[], None] | None = None
+    ) -> None:
+        """See `CallSession.transfer`."""
 
     async def hang_up_after_goodbye(self, reason: EndReason, detail: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outfit:
-    """The parts chosen for one call. `notes` are sentences for the user about what was chosen."""
+    """The parts chosen for one call: `tts` "" = no voice. `notes` are sentences for the user about what was chosen."""
 
     conversation: Conversation
     toolbox: Toolbox

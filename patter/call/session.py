@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,23 +17,26 @@ from patter import events
 from patter.audio.format import AudioChunk
 from patter.builders import fill_variables
 from patter.bus import Bus
+from patter.call.answering import Answering
 from patter.call.chronicle import Chronicle
-from patter.call.digits import DigitEntry
+from patter.call.closing import Closing
 from patter.call.floor import FloorKeeper
+from patter.call.handover import Failed, Handover
 from patter.call.outfit import Outfit, Wiring
 from patter.call.toolrunner import ToolRunner
+from patter.call.turns import Turns
 from patter.clock import Clock
 from patter.events import CallEnded, EndReason
 from patter.exceptions import PatterError
 from patter.models import Agent
 from patter.ports import Brief, CallInfo, Conversation, Screen, Transport
 from patter.signals import (
-    CallerPartial,
     ConversationSignal,
     DigitPressed,
     Faulted,
     Guarded,
     HungUp,
+    MachineDetected,
     PlayoutAdvanced,
     PlayoutEnded,
     PlayoutStarted,
@@ -43,18 +45,12 @@ from patter.signals import (
     ReplyReached,
     ReplyStarted,
     ReplyText,
-    SpeechStarted,
-    SpeechStopped,
     ToolAsked,
     Typed,
     Used,
-    UtteranceEnded,
 )
-from patter.turns.words import acknowledges
 
 log = logging.getLogger(__name__)
-
-GOODBYE_LIMIT_S = 30.0  # a goodbye that has not been heard by then will not be
 
 
 class CallSession:
@@ -88,13 +84,15 @@ class CallSession:
         self._chronicle = Chronicle(call, transport.abilities, bus)
         self._over = anyio.Event()
         self._end: tuple[EndReason, str] | None = None
-        self._closing: tuple[EndReason, str] | None = None  # hang up for this reason once the goodbye has been heard
         self._outfit: Outfit | None = None
         self._screen: Screen = lambda _so_far, text: (text, None)
         self._tools: ToolRunner | None = None
         self._floor: FloorKeeper | None = None
+        self._closing: Closing | None = None
+        self._handover: Handover | None = None
+        self._answering: Answering | None = None
         self._tasks: TaskGroup | None = None
-        self._digits = DigitEntry(clock, self._digits_entered)
+        self._turns: Turns | None = None
 
     # ------------------------------------------------------------------ life
 
@@ -105,7 +103,7 @@ class CallSession:
             await self._live()
         except Exception as error:
             log.exception("a call failed")
-            self._finish("failed", _sentence(error))
+            self.finish("failed", _sentence(error))
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await self._close()
@@ -122,7 +120,7 @@ class CallSession:
         outfit = self._outfit = self._wiring.outfit(self, self.agent)
         self._screen = outfit.screen
         self._chronicle.began(self.agent, self.agent_name, self.agent_version, outfit)
-        self._floor = FloorKeeper(self, self._transport, outfit.conversation, self._bus, self._clock, self._wiring.taps)
+        self._take_places(outfit)
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             self._tools = ToolRunner(self, outfit.toolbox, outfit.conversation, self._bus, self._clock)
@@ -138,68 +136,115 @@ class CallSession:
             await self._over.wait()
             tasks.cancel_scope.cancel()
 
+    def _take_places(self, outfit: Outfit) -> None:
+        conversation, transport, clock = outfit.conversation, self._transport, self._clock
+        floor = self._floor = FloorKeeper(self, transport, conversation, self._bus, clock, self._wiring.taps)
+        sound = transport.abilities.plays is not None
+        closing = self._closing = Closing(floor, conversation, clock, self.finish, sound=sound)
+        handover = self._handover = Handover(self, transport, floor, self._bus)
+        self._turns = Turns(self, floor, closing, conversation, self._bus, clock)
+        self._answering = Answering(self, self._voicemail, closing, handover, self._chronicle, clock)
+
     async def _close(self) -> None:
-        self._digits.close()
-        if self._floor is not None:
-            self._floor.close()
+        for part in (self._turns, self._answering, self._closing, self._floor):
+            if part is not None:
+                part.close()
         try:
             await self._transport.hang_up()
         except Exception:
             log.exception("hanging up failed")
-        for part in (self._transport, self._outfit.conversation if self._outfit else None):
+        for side in (self._transport, self._outfit.conversation if self._outfit else None):
             try:
-                if part is not None:
-                    await part.aclose()
+                if side is not None:
+                    await side.aclose()
             except Exception:
                 log.exception("closing a call's part failed")
         for tap in self._wiring.taps:
             tap.close(self._clock.now())
 
-    def _finish(self, reason: EndReason, detail: str = "") -> None:
+    def finish(self, reason: EndReason, detail: str = "") -> None:
+        """The call is over now. The first reason stays."""
         if self._end is None:
             self._end = (reason, detail)
         self._over.set()
 
+    @property
+    def over(self) -> bool:
+        """Whether the call has ended, or has not begun."""
+        return self._over.is_set() or self._tasks is None
+
+    @property
+    def voiceless(self) -> bool:
+        """The line has sound, and the agent has no voice for it."""
+        return self._transport.abilities.plays is not None and not (self._outfit and self._outfit.tts)
+
+    @property
+    def deaf(self) -> bool:
+        """Nobody's words count any more: a machine listens, or the last words are being said."""
+        return bool(self._closing and self._closing.final) or bool(self._answering and self._answering.machine)
+
     # ------------------------------------------------------------------ what the outside may do
 
     async def say(self, text: str) -> None:
-        """The agent says `text` word for word (after what it is saying)."""
-        if self._outfit is not None and text.strip():
-            await self._outfit.conversation.speak(text)
+        """The agent says `text` word for word (after what it is saying). Raises PatterError when nobody would hear it."""
+        if self._answering is not None and self._answering.machine:
+            raise PatterError("A machine answered this call: nobody would hear it.")
+        if self._closing is not None and not self._closing.final and text.strip():
+            await self._closing.say(text)
 
     async def read(self, text: str) -> None:
         """The caller's words, typed: a turn at once."""
-        now = self._clock.now()
-        await self._take_turn(text, "typed", now, now, now)
+        if self._turns is not None:
+            await self._turns.read(text)
 
     async def interrupt(self) -> None:
-        """Stop what the agent is saying."""
+        """Stop what the agent is saying, unless these are the call's last words."""
         if self._floor is not None:
             await self._floor.give_up()
 
+    async def hush(self) -> None:
+        """Stop what is being said, and forget what was to follow it."""
+        if self._turns is not None and self._closing is not None:
+            self._turns.close()
+            self._closing.reconsidered()
+        await self.interrupt()
+
     async def hang_up(self, reason: EndReason = "operator_ended", detail: str = "") -> None:
         """End the call now."""
-        self._finish(reason, detail)
+        if reason == "caller_hung_up":
+            await self._caller_left(reason, detail)
+        else:
+            self.finish(reason, detail)
 
     async def hang_up_after_goodbye(self, reason: EndReason, detail: str = "") -> None:
         """End the call when what is being said, and what is still being made, has been heard."""
-        self._closing = (reason, detail)
-        if self._floor is not None and self._floor.idle and not (self._tools and self._tools.running):
-            self._finish(reason, detail)
-        else:
-            self._clock.call_later(GOODBYE_LIMIT_S, self._goodbye_overdue)
+        if self._closing is None:
+            self.finish(reason, detail)
+        elif not self.deaf:
+            self._closing.after_goodbye(reason, detail, busy=bool(self._tools and self._tools.running))
 
     async def say_goodbye(self, text: str, reason: EndReason, detail: str = "") -> None:
-        """Say `text` instead of whatever is being said, and hang up when it has been heard."""
-        await self.interrupt()
-        await self.say(text)
-        await self.hang_up_after_goodbye(reason, detail)
+        """Say `text` instead of whatever is being said, and hang up when it has been heard.
 
-    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None:
-        """Hand the call to `number` (E.164). Raises PatterError if the line cannot, ValueError for a wrong number."""
-        await self._transport.transfer(number, summary)
-        self._bus.publish(events.TransferRequested(call_id=self.call.call_id, number=number, by=by))
-        await self.hang_up_after_goodbye("transferred", f"to {number}")
+        A machine that waits gets no goodbye, and a message or goodbye that is being said is not cut for another one."""
+        if self._closing is not None and self._closing.final:
+            return
+        if self._closing is None or self.deaf or not text.strip():
+            self.finish(reason, detail)
+        else:
+            await self._closing.say_goodbye(text, reason, detail)
+
+    async def transfer(
+        self, number: str, by: str = "operator", summary: str = "", *, failed: Failed | None = None
+    ) -> None:
+        """Hand the call to `number` (E.164), once what the agent says now has been heard; the call then is over.
+
+        With a `summary` that person is called first and hears it, and the conversation goes on until then. Returns when it is
+        decided; with `failed` at once, and `failed` is called if it comes to nothing. Raises ValueError for a wrong number,
+        PatterError if the carrier cannot, nobody took the call, or another transfer is under way."""
+        if self._handover is None:
+            raise PatterError("The call has not begun.")
+        await self._handover.transfer(number, by, summary, failed)
 
     async def send_digits(self, digits: str) -> None:
         """Press keys on the caller's line. Raises PatterError if the line cannot."""
@@ -226,74 +271,58 @@ class CallSession:
 
     def _hear(self, chunk: AudioChunk) -> None:
         assert self._outfit is not None
-        self._outfit.conversation.hear(chunk)
+        if not self.deaf:
+            self._outfit.conversation.hear(chunk)
         if self._wiring.taps:
             now = self._clock.now()
             for tap in self._wiring.taps:
                 tap.caller(chunk, now)
 
     async def _follow_caller(self) -> None:
-        floor = self._floor
+        floor, closing, answering, turns = self._floor, self._closing, self._answering, self._turns
+        assert turns is not None
         assert floor is not None
+        assert closing is not None
+        assert answering is not None
         async for signal in self._transport.signals():
             match signal:
                 case PlayoutStarted():
                     floor.playout_started(signal)
+                    closing.sounding(signal.reply_id)
                 case PlayoutAdvanced():
                     floor.playout_advanced(signal)
                 case PlayoutEnded():
                     floor.playout_ended(signal.reply_id)
-                    self._maybe_close()
+                    closing.heard(signal.reply_id)
                 case Typed(text):
-                    await self.read(text)
+                    await turns.read(text)
                 case DigitPressed(digit):
                     self._chronicle.pressed(digit)
-                    self._digits.press(digit)
+                    turns.press(digit)
+                case MachineDetected():
+                    await answering.verdict(signal)
                 case HungUp(reason, detail):
-                    self._finish("line_lost" if reason == "line_lost" else "caller_hung_up", detail)
-        self._finish("line_lost", "the caller's side closed without a word")
+                    await self._caller_left("line_lost" if reason == "line_lost" else "caller_hung_up", detail)
+        self.finish("line_lost", "the caller's side closed without a word")
 
-    def _digits_entered(self, digits: str) -> None:
-        now = self._clock.now()
-        self.spawn(partial(self._take_turn, f"[DTMF: {digits}]", "dtmf", now, now, now))
-
-    async def _take_turn(
-        self,
-        text: str,
-        source: Literal["voice", "typed", "dtmf"],
-        speech_ended_at: float,
-        recognition_at: float,
-        transcript_at: float,
-    ) -> None:
-        if self._floor is None or self._outfit is None or self._over.is_set() or not text.strip():
-            return
-        self._closing = None  # the caller has more to say than goodbye
-        await self._floor.turn_taken()
-        self.turn += 1
-        self._bus.publish(
-            events.CallerSaid(
-                call_id=self.call.call_id,
-                turn=self.turn,
-                text=text,
-                source=source,
-                speech_ended_at=speech_ended_at,
-                recognition_at=recognition_at,
-                transcript_at=transcript_at,
-            )
-        )
-        self.remember("user", text)
-        await self._outfit.conversation.read(text)
+    async def _caller_left(self, reason: EndReason, detail: str) -> None:
+        if self._handover is not None:
+            await self._handover.settled()
+        unheard = self._answering.unheard if self._answering is not None else ""
+        self.finish(reason, f"{detail} {unheard}".strip())
 
     # ------------------------------------------------------------------ the agent's side
 
     async def _follow_agent(self, conversation: Conversation) -> None:
         async for signal in conversation.signals():
             await self._agent_says(signal)
-        self._finish("failed", "the agent's side closed")
+        self.finish("failed", "the agent's side closed")
 
     async def _agent_says(self, signal: ConversationSignal) -> None:
-        floor, tools, call_id = self._floor, self._tools, self.call.call_id
+        floor, closing, turns, tools = self._floor, self._closing, self._turns, self._tools
         assert floor is not None
+        assert closing is not None
+        assert turns is not None
         assert tools is not None
         match signal:
             case ReplyAudio():
@@ -301,24 +330,12 @@ class CallSession:
             case ReplyText():
                 floor.reply_text(signal)
             case ReplyStarted():
-                floor.reply_started(signal)
+                await self._reply_began(signal)
             case ReplyReached():
                 floor.reply_reached(signal)
             case ReplyEnded():
                 floor.reply_ended(signal.reply_id)
-                self._maybe_close()
-            case SpeechStarted():
-                floor.voice_started(signal)
-            case SpeechStopped():
-                floor.voice_stopped(signal)
-            case CallerPartial(text):
-                self._bus.publish(events.CallerPartial(call_id=call_id, text=text))
-                if not acknowledges(text, self.agent.turn_taking.acknowledgements):
-                    await floor.words_heard()
-            case UtteranceEnded():
-                await self._utterance(signal)
-            case ToolAsked():
-                tools.ask(signal, self.turn)
+                closing.maybe_over()
             case Used():
                 self._chronicle.used(signal, self.turn)
             case Guarded():
@@ -326,20 +343,24 @@ class CallSession:
             case Faulted():
                 self._chronicle.faulted(signal)
                 if signal.fatal:
-                    self._finish("failed", f"{signal.provider}: {signal.problem}")
+                    self.finish("failed", f"{signal.provider}: {signal.problem}")
+                elif signal.stage == "tts":
+                    closing.voice_failed(f"{signal.provider}: {signal.problem}")
+            case ToolAsked():
+                if not self.deaf:
+                    tools.ask(signal, self.turn)
+            case _ if not self.deaf:
+                await turns.understood(signal)
 
-    async def _utterance(self, signal: UtteranceEnded) -> None:
-        floor = self._floor
-        assert floor is not None
-        if not signal.text.strip():
-            floor.nothing_said("no words")
-        elif floor.audible and acknowledges(signal.text, self.agent.turn_taking.acknowledgements):
-            self._bus.publish(events.CallerAcknowledged(call_id=self.call.call_id, text=signal.text))
-            floor.nothing_said("acknowledgement")
+    async def _reply_began(self, signal: ReplyStarted) -> None:
+        assert self._floor is not None
+        assert self._outfit is not None
+        if self._closing is not None and self._closing.allows(
+            signal, machine=bool(self._answering and self._answering.machine)
+        ):
+            self._floor.reply_started(signal)
         else:
-            await self._take_turn(
-                signal.text, "voice", signal.speech_ended_at, signal.recognition_at, signal.transcript_at
-            )
+            await self._outfit.conversation.interrupt(signal.reply_id, "", 0.0)
 
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `job` in the call's task group."""
@@ -347,20 +368,13 @@ class CallSession:
             self._tasks.start_soon(job)
 
     def _screened(self, so_far: str, text: str) -> tuple[str, str | None]:
-        return self._screen(so_far, text)
+        verbatim = self._closing is not None and self._closing.verbatim
+        return (text, None) if verbatim else self._screen(so_far, text)
 
     def remember(self, role: str, text: str) -> None:
         """Add to the history what was said and heard."""
         if text:
             self.history.append({"role": role, "text": text, "timestamp": self._clock.now()})
-
-    def _maybe_close(self) -> None:
-        if self._closing is not None and self._floor is not None and self._floor.idle:
-            self._finish(*self._closing)
-
-    def _goodbye_overdue(self) -> None:
-        if self._closing is not None:
-            self._finish(*self._closing)
 
 
 def _sentence(error: BaseException) -> str:

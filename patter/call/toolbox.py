@@ -34,7 +34,14 @@ TRANSFER_CALL: dict[str, Any] = {
     "description": "Hand the caller over to a person at another telephone number. Tell the caller first.",
     "parameters": {
         "type": "object",
-        "properties": {"number": {"type": "string", "description": "Where to, in E.164 form such as +15551234567"}},
+        "properties": {
+            "number": {"type": "string", "description": "Where to, in E.164 form such as +15551234567"},
+            "summary": {
+                "type": "string",
+                "description": "Who calls and why, in a sentence or two. If given, that person is called first and hears it "
+                "before the two are joined; you go on talking with the caller until then.",
+            },
+        },
         "required": ["number"],
     },
 }

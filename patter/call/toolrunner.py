@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from patter import events
-from patter.builders import check_number
 from patter.bus import Bus
 from patter.call.toolbox import Toolbox, ToolResult
 from patter.clock import Clock
@@ -31,7 +30,7 @@ class Party(Protocol):
 
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
 
-    async def transfer(self, number: str, by: str = "operator") -> None: ...
+    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None: ...
 
     async def hang_up_after_goodbye(self, reason: EndReason, detail: str = "") -> None: ...
 
@@ -86,10 +85,9 @@ class ToolRunner:
 
     async def _system_tool(self, name: str, arguments: dict[str, object]) -> ToolResult:
         if name == "transfer_call":
-            number = str(arguments.get("number", ""))
-            check_number(number, "number")
-            await self._party.transfer(number, by="agent")
-            return ToolResult(True, json.dumps({"status": "the call is being transferred"}))
+            summary = str(arguments.get("summary") or "").strip()
+            await self._party.transfer(str(arguments.get("number", "")), by="agent", summary=summary)
+            return ToolResult(True, json.dumps({"status": "the call was transferred"}))
         await self._party.hang_up_after_goodbye("agent_ended", str(arguments.get("reason", "")))
         return ToolResult(True, json.dumps({"status": "the call ends when your goodbye has been heard"}))
 

@@ -38,7 +38,7 @@ from patter.signals import (
 
 APOLOGY = "I'm sorry, I'm having a technical problem. Could you say that again?"
 TOOL_ROUNDS = 8  # a model that asks for tools more often than this within one reply is going round in circles
-FINAL_TOOLS = frozenset({"end_call", "transfer_call"})  # after these the model is not asked for more words
+FINAL_TOOLS = frozenset({"end_call"})  # after these the model is not asked for more words
 
 
 @dataclass(slots=True)

@@ -34,8 +34,9 @@ Kind = Literal["greeting", "answer", "say", "filler"]
 NO_REPLY = -1
 """`TurnMeasured.reply_id` of a turn that was never answered."""
 
-LAST_WORDS = ("end_call", "transfer_call")
-"""Tools after which the agent says nothing more: the reply that asked for them is the turn's last."""
+LAST_WORDS = ("end_call",)
+"""Tools after which the agent says nothing more: the reply that asked for them is the turn's last. (A transfer that fails
+is something to talk about, and one that succeeds ends the call.)"""
 
 
 @dataclass(slots=True)
