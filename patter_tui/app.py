@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 
 from textual.screen import ModalScreen
 
-from patter_tui import settings
-from patter_tui.actions import ACTIONS, KEY_NAMES, KEYPAD, Action, Mode, by_id
+from patter_tui import leaving, settings
+from patter_tui.actions import ACTIONS, CALL_MODES, KEY_NAMES, KEYPAD, Action, Mode, by_id
 from patter_tui.desk import Options
 from patter_tui.editing import Editing
 from patter_tui.engine import Engine
-from patter_tui.figures import count
 from patter_tui.palette import Actions
 from patter_tui.paths import Paths
 from patter_tui.possible import possible
 from patter_tui.rehearsing import Rehearsing
 from patter_tui.screens.bench import Bench
 from patter_tui.screens.modals import HelpPage, LeavePage
+from patter_tui.serving import Serving
 from patter_tui.themes import DARK, LIGHT
 from patter_tui.widgets.clickable import ClickableLine
 from patter_tui.widgets.pick_list import PickList
@@ -30,7 +30,7 @@ FLUSH_SECONDS = 0.1
 """Ten pictures a second: what changes in between is drawn once."""
 
 
-class Workbench(Rehearsing, Editing):
+class Workbench(Rehearsing, Serving, Editing):
     """The app. It returns the engine that has to be stopped, or None."""
 
     TITLE = "patter"
@@ -90,10 +90,11 @@ class Workbench(Rehearsing, Editing):
     def _told_to_go(self) -> None:
         """The terminal was closed, or somebody ends this process: calls go on, an idle engine of ours does not."""
         self.editor.keep_draft()
-        if self.desk.state.live():
-            self.exit(None)
-        else:
-            self.work(self._left("kill"), "leave")
+        self.work(self._go(), "leave")
+
+    async def _go(self) -> None:
+        self._remember()
+        self.exit(await leaving.go(self.desk))
 
     async def _look_after(self) -> None:
         """Four times a second: what the desk asked for that is no drawing."""
@@ -105,9 +106,11 @@ class Workbench(Rehearsing, Editing):
             self.work(desk.fill_gap(), "gap")
         elif "agents" in wanted:
             self.work(desk.refresh_agents(), "agents")
+        if "line" in wanted:
+            self.work(desk.switchboard.refresh(), "line-facts")
+        self.look_after_calls()
         await self.look_after_file()
-        live = len(desk.state.live())
-        title = f"{self.glyphs.live} {count(live, 'call')} - patter" if live else "patter"
+        title = f"{self.glyphs.live} {self.live_calls()} - patter" if desk.state.live() else "patter"
         if title != self.title:
             self.title = title
 
@@ -162,8 +165,10 @@ class Workbench(Rehearsing, Editing):
         self.work(self._view(self.bench.picked_call), "view")
 
     async def _view(self, call_id: str) -> None:
-        await self.desk.view(call_id)
-        self.bench.choose_mode("rehearse")
+        row = self.desk.state.rows.get(call_id)
+        outside = row is not None and row.on and not row.rehearsal
+        await self.desk.view(call_id, "serve" if outside else "rehearse")
+        self.bench.choose_mode("serve" if outside else "rehearse")
 
     def do_hang_up_selected(self) -> None:
         """Hang up the selected call."""
@@ -178,16 +183,16 @@ class Workbench(Rehearsing, Editing):
         if bench.maximized is not None:
             bench.minimize()
             self.call_after_refresh(bench.redraw)
-        elif bench.mode == "rehearse" and bench.typing:
+        elif bench.mode in CALL_MODES and bench.typing:
             bench.focus_main()
         elif bench.mode == "rehearse" and not self.desk.live_call and self.desk.state.shown:
             self.desk.state.shown = ""
             self.desk.dirty |= {"transcript", "turns", "status", "trace", "phone"}
             bench.redraw()
-        elif bench.mode == "rehearse" and self.desk.own_call:
-            self.desk.state.shown = self.desk.own_call
+        elif bench.mode == "rehearse" and self.desk.rehearsal.own_call:
+            self.desk.state.shown = self.desk.rehearsal.own_call
             bench.redraw()
-        elif bench.mode == "calls":
+        elif bench.mode in ("calls", "serve"):
             bench.choose_mode("rehearse")
 
     def do_help(self) -> None:
@@ -206,6 +211,10 @@ class Workbench(Rehearsing, Editing):
     def do_mode_rehearse(self) -> None:
         """The call."""
         self.bench.choose_mode("rehearse")
+
+    def do_mode_serve(self) -> None:
+        """The line and its calls."""
+        self.bench.choose_mode("serve")
 
     def do_mode_calls(self) -> None:
         """The list."""
@@ -245,19 +254,22 @@ class Workbench(Rehearsing, Editing):
     async def action_quit(self) -> None:
         """Leave; ask first if calls are on."""
         self.editor.keep_draft()
-        live = self.desk.state.live()
-        if live and self.desk.status == "up" and (self.desk.own_call or await self.desk.engine_is_ours_alone()):
-            self.push_screen(LeavePage(len(live), bool(self.desk.own_call)), self._left)
+        desk = self.desk
+        if await leaving.must_ask(desk):
+            number = desk.state.line.number if desk.state.line.busy else ""
+            self.push_screen(LeavePage(len(desk.state.live()), bool(desk.rehearsal.own_call), number), self._left)
         else:
             await self._left("kill")
 
     async def _left(self, answer: str | None) -> None:
-        if answer not in ("drain", "kill"):
-            return
+        if answer in ("leave", "drain", "kill"):
+            self._remember()
+            self.exit(await leaving.leave(self.desk, answer))  # type: ignore[arg-type]
+
+    def _remember(self) -> None:
         self.remembered.theme = "" if self.theme.startswith("ansi") else self.theme
         self.remembered.agent = self.desk.agent_name
         settings.save(self.paths.home, self.remembered)
-        self.exit(await self.desk.leave(answer))  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ messages of panes
 
@@ -278,6 +290,8 @@ class Workbench(Rehearsing, Editing):
             last = len(call.turns) - 1 if call is not None else -1
             self.bench.turn = -1 if message.index >= last else message.index
             self.desk.dirty.add("turns")
+        elif message.view.id == "live":
+            self.watch_row(message.index)
         elif message.view.id == "calls":
             self.bench.picked_call = self.desk.state.ordered()[message.index].call_id
             self.desk.dirty |= {"calls", "status"}

@@ -1,4 +1,6 @@
-"""What the person at the workbench can do: connect, rehearse, type, hang up, look at old calls. It owns no widget.
+"""The workbench's side of one engine: it connects, follows events, knows agents and calls. It owns no widget.
+
+Rehearsals and the phone line are parts of their own.
 
 Every action is a coroutine of one life; state changes are collected in `dirty` for the screen to draw when it likes.
 """
@@ -12,19 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from patter.events import AgentChanged, AgentRejected, CallEnded, CallStarted, Event, FaultOccurred, from_json
+from patter.events import (
+    AgentChanged,
+    AgentRejected,
+    CallEnded,
+    CallStarted,
+    Event,
+    FaultOccurred,
+    LineChanged,
+    from_json,
+)
 from patter_tui import engine as engines
-from patter_tui.agents import caller_lines
 from patter_tui.engine import Engine, EngineUnavailable
 from patter_tui.link import Link, Refused
 from patter_tui.paths import Paths
-from patter_tui.softphone import COMMAND, Softphone
-from patter_tui.store import Phone, State, apply, forget_engine, replay, set_rows
-
-ALL_PARTS = frozenset({"agents", "calls", "transcript", "turns", "status", "trace", "rungs", "phone", "top"})
-
-FAREWELL_SECONDS = 5.0
-"""An engine that hangs may not keep anybody from leaving."""
+from patter_tui.rehearsal import Rehearsal
+from patter_tui.softphone import COMMAND
+from patter_tui.store import ALL_PARTS, Side, State, apply, forget_engine, replay, set_rows
+from patter_tui.switchboard import Switchboard
 
 Severity = Literal["information", "warning", "error"]
 Notify = Callable[[str, str, Severity], None]
@@ -50,21 +57,20 @@ class Desk:
     options: Options
     notify: Notify
     state: State = field(default_factory=State)
-    phone: Phone = field(default_factory=Phone)
     dirty: set[str] = field(default_factory=lambda: set(ALL_PARTS))
     wanted: set[str] = field(default_factory=set)
-    """What has to be fetched anew: "everything" (events were missed), "agents"."""
+    """What has to be fetched anew: "everything" (events were missed), "agents", "line"."""
     status: str = "starting"
     detail: str = ""
     engine: Engine | None = None
     link: Link | None = None
     agent_name: str = ""
-    own_call: str = ""
-    softphone: Softphone | None = None
-    text_at_call: dict[str, str] = field(default_factory=dict)
-    caller_line_count: int = 0
     left: bool = False
     _meanwhile: dict[str, list[Event]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rehearsal = Rehearsal(self)
+        self.switchboard = Switchboard(self)
 
     # ------------------------------------------------------------------ engine
 
@@ -89,9 +95,8 @@ class Desk:
         except Refused as error:
             self.notify("Agent", str(error), "error")
         await self.link.follow(lambda: self.state.seq or None, self._greeted, self._take)
-        self.link, self.own_call = None, ""
-        if self.softphone is not None:
-            self.softphone.send(do="quit")
+        self.link = None
+        self.rehearsal.lose_engine()
         forget_engine(self.state)
         self._become("down", "The engine has stopped. Calls up to now are on disk and in the list.")
         self.notify("Engine stopped", "ctrl+e starts it again; nothing that was said is lost.", "error")
@@ -109,10 +114,11 @@ class Desk:
         self.agent_name = str(answer.get("data", {}).get("name") or path.stem)
 
     async def refresh(self) -> None:
-        """Fetch agents, engine parts and the list of calls anew. Raises Refused."""
+        """Fetch agents, engine parts, the list of calls and the line anew. Raises Refused."""
         await self.refresh_agents()
         await self.refresh_rungs()
         await self.refresh_calls()
+        await self.switchboard.refresh()
 
     async def refresh_agents(self) -> None:
         """Fetch the agents. Raises Refused."""
@@ -167,8 +173,9 @@ class Desk:
         """Events were missed: fetch the lists and the shown call anew."""
         try:
             await self.refresh()
-            if self.state.shown:
-                await self.view(self.state.shown, again=True)
+            for side in ("rehearse", "serve"):
+                if self.state.shown_on(side):
+                    await self.view(self.state.shown_on(side), side, again=True)
         except Refused as error:
             self.notify("Engine", str(error), "warning")
 
@@ -186,11 +193,13 @@ class Desk:
             self.wanted.add("agents")
             problem = event.problem if event.problem.endswith(".") else f"{event.problem}."
             self.notify(f"{event.agent}{where}", " ".join(filter(None, (problem, event.fix))), "warning")
-        elif isinstance(event, CallStarted) and self.phone.state != "off" and not self.own_call:
-            self._own(event.call_id)
-        elif isinstance(event, CallEnded) and event.call_id == self.own_call:
-            self.own_call = ""
-            self.dirty |= ALL_PARTS
+        elif isinstance(event, CallStarted) and self.state.rows[event.call_id].rehearsal:
+            self.rehearsal.started(event.call_id)
+        elif isinstance(event, CallEnded) and event.call_id == self.rehearsal.own_call:
+            self.rehearsal.over()
+        elif isinstance(event, LineChanged):
+            self.wanted.add("line")  # the event tells only a part of it
+            self.dirty |= {"top", "status"}
         elif isinstance(event, FaultOccurred) and event.call_id == self.state.shown:
             self.notify(f"{event.stage} failed", f"{event.problem} {event.fix}".strip(), "error")
 
@@ -207,87 +216,7 @@ class Desk:
         path = self.agent.get("path")
         return Path(str(path)) if path else self.options.agent
 
-    def count_caller_lines(self, text: str) -> None:
-        """Know how many lines the simulated caller has."""
-        count = len(caller_lines(text))
-        if count != self.caller_line_count:
-            self.caller_line_count = count
-            self.dirty.add("agents")
-
-    # ------------------------------------------------------------------ rehearsal
-
-    @property
-    def busy(self) -> bool:
-        """Whether a rehearsal of ours is on."""
-        return bool(self.own_call) or self.phone.state != "off"
-
-    async def rehearse(self, kind: Literal["sound", "simulated", "text"]) -> None:
-        """Start a rehearsal and, unless it is typed, run the softphone until it ends. Raises Refused."""
-        if self.link is None or self.busy or not self.agent_name:
-            return
-        path = self.agent_path
-        text = await asyncio.to_thread(_read_text, path)
-        lines = caller_lines(text)
-        if kind == "simulated" and not lines:
-            raise Refused(
-                'The simulated caller has nothing to say: add `[rehearsal] caller = ["…"]` to the agent file.'
-            )
-        self.text_at_call[str(path)] = text
-        if kind != "text":
-            self.phone = Phone(state="starting", device=kind, sound=self.phone.sound)
-            self.dirty |= {"phone", "status"}
-        try:
-            line = "text" if kind == "text" else self.options.line
-            answer = await self.link.post("/rehearsals", agent=self.agent_name, line=line)
-        except Refused:
-            self.phone.state = "off"
-            self.dirty |= ALL_PARTS
-            raise
-        data = answer.get("data", {})
-        known = {str(rung.get("note")) for rung in self.state.rungs.values()}
-        for note in data.get("notes") or []:
-            if note not in known:  # what listens, answers and speaks stands on the start page and in the transcript
-                self.notify("Rehearsal", str(note), "warning")
-        if kind == "text":
-            self._own(str(data.get("call_id") or ""))
-            return
-        await self._run_softphone({"do": "dial", "dial": data.get("dial"), "device": kind, "caller": lines})
-
-    async def _run_softphone(self, dial: dict[str, Any]) -> None:
-        self.state.shown = ""
-        self.dirty |= ALL_PARTS
-        self.softphone = Softphone(self._hear_phone, self.paths.screen_log, self.options.softphone_command)
-        try:
-            await self.softphone.run(dial)
-        finally:
-            self.softphone = None
-            self.phone.state = "off"
-            self.dirty |= ALL_PARTS
-
-    def _hear_phone(self, message: dict[str, Any]) -> None:
-        self.phone.take(message)
-        self.dirty.add("phone")
-        kind = message.get("is")
-        if kind == "in_call":
-            self._own(self.phone.call_id)
-        elif kind in ("error", "device_lost") or (
-            kind == "ready" and self.phone.problem and self.phone.device == "sound"
-        ):
-            self.notify("Sound", f"{self.phone.problem} {self.phone.fix}".strip(), "warning")
-        if kind != "levels":
-            self.dirty |= {"status", "top"}
-
-    def _own(self, call_id: str) -> None:
-        if call_id:
-            self.own_call = self.state.shown = call_id
-            self.dirty |= ALL_PARTS
-
-    async def hang_up(self) -> None:
-        """End the shown call; our own telephone call is ended by its telephone. Raises Refused."""
-        if self.softphone is not None and self.state.shown in ("", self.own_call):
-            self.softphone.send(do="hang_up")
-        elif self.link is not None and self.live_call:
-            await self.link.call(self.live_call, "hangup")
+    # ------------------------------------------------------------------ calls
 
     @property
     def live_call(self) -> str:
@@ -300,41 +229,8 @@ class Desk:
         if self.link is not None and self.live_call:
             await self.link.call(self.live_call, "interrupt")
 
-    def mute(self) -> None:
-        """Switch the microphone of the softphone off or on."""
-        if self.softphone is not None:
-            self.phone.muted = not self.phone.muted
-            self.softphone.send(do="mute", on=self.phone.muted)
-            self.dirty.add("phone")
-
-    async def press(self, digit: str) -> None:
-        """Press a telephone key as the caller. Raises Refused."""
-        if self.softphone is not None:
-            self.softphone.send(do="digit", digit=digit)
-        elif self.link is not None and self.live_call:
-            await self.link.call(self.live_call, "digits", digits=digit)
-
-    async def enter(self, text: str) -> None:
-        """A line of the input: "/say …" makes the agent speak it, anything else is the caller's. Raises Refused."""
-        words = text.strip()
-        if not words:
-            return
-        if self.link is None:
-            raise Refused("There is no engine: ctrl+e starts it.")
-        if not self.live_call:
-            raise Refused("There is no call: press Esc, then d, s or t to start one.")
-        if words == "/say" or words.startswith("/say "):
-            line = words[4:].strip()
-            if not line:
-                raise Refused("Write what the agent shall say: /say One moment, please.")
-            await self.link.call(self.live_call, "say", text=line)
-        else:
-            await self.link.call(self.live_call, "text", text=words)
-
-    # ------------------------------------------------------------------ calls
-
-    async def view(self, call_id: str, *, again: bool = False) -> None:
-        """Show a call: from memory if it was watched from its beginning, else from its journal. Raises Refused."""
+    async def view(self, call_id: str, side: Side = "rehearse", *, again: bool = False) -> None:
+        """Show a call on one side: from memory if it was watched from its beginning, else from its journal. Raises Refused."""
         known = self.state.calls.get(call_id)
         if (known is None or not known.whole or again) and self.link is not None:
             meanwhile = self._meanwhile[call_id] = []
@@ -345,57 +241,9 @@ class Desk:
             last = max((event.seq for event in events), default=0)
             events += [event for event in meanwhile if event.seq > last]  # said while the journal was on its way
             self.state.calls[call_id] = replay(call_id, events)
-        self.state.shown = call_id
+        self.state.show(call_id, side)
         self.dirty |= ALL_PARTS
-
-    async def leave(self, how: Literal["drain", "kill"]) -> Engine | None:
-        """Get ready to quit. Returns the engine to stop, or None if it must go on (others watch it, or calls are drained)."""
-        own, softphone = self.own_call, self.softphone
-        self.left = True
-        if self.link is not None:
-            self.link.answer_seconds = FAREWELL_SECONDS
-        if softphone is not None:
-            softphone.send(do="hang_up")
-        elif self.link is not None and own:
-            await _quietly(self.link.call(own, "hangup"))
-        if self.link is None or not await self.engine_is_ours_alone():
-            return None
-        if how == "drain":
-            await _quietly(self.link.post("/shutdown", when="idle"))
-            return None
-        return self.engine
-
-    async def engine_is_ours_alone(self) -> bool:
-        """Whether the engine ends with this workbench: a workbench started it, and no other one watches it."""
-        if self.link is None or self.engine is None:
-            return False
-        if not self.engine.ours and not engines.is_ours(self.paths, self.engine.engine_id):
-            return False
-        answer = await _quietly(self.link.get("/engine"))
-        data = answer.get("data", {}) if answer else {}
-        return int(data.get("watchers") or 1) <= 1
-
-    def others_live(self) -> int:
-        """How many calls are in progress."""
-        return len(self.state.live())
 
     def now(self) -> float:
         """The time of day that live durations are counted from."""
         return time.time()
-
-
-async def _quietly(request: Any) -> dict[str, Any] | None:
-    try:
-        answer = await request
-    except Refused:
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _read_text(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -28,7 +28,7 @@ class Editing(Stage):
                 await self.open_editor()
             else:
                 self._count_lines(path)
-        before = desk.text_at_call.get(str(path))
+        before = desk.rehearsal.text_at_call.get(str(path))
         if editor.agent is not None and before is not self._compared:
             self._compared = before
             editor.compare(before)
@@ -37,7 +37,7 @@ class Editing(Stage):
         stamp = agents.stamp(path)
         if (path, stamp) != self._counted:
             self._counted = (path, stamp)
-            self.desk.count_caller_lines(_text(path))
+            self.desk.rehearsal.count_caller_lines(_text(path))
 
     async def open_editor(self) -> None:
         path = self.desk.agent_path
@@ -54,8 +54,8 @@ class Editing(Stage):
                 "Unsaved text of last time is back. ctrl+s saves it, ctrl+r takes the file on disk.",
                 "information",
             )
-        self.desk.count_caller_lines(editor.text)
-        editor.compare(self.desk.text_at_call.get(str(path)))
+        self.desk.rehearsal.count_caller_lines(editor.text)
+        editor.compare(self.desk.rehearsal.text_at_call.get(str(path)))
         if self.bench.mode == "agent":
             self.bench.focus_main()
         gc.collect()
@@ -80,8 +80,8 @@ class Editing(Stage):
             self.push_screen(ProblemPage("Not saved", problem, "Check the disk and the file's permissions."))
             return
         path = editor.agent.path if editor.agent is not None else None
-        self.desk.count_caller_lines(editor.text)
-        editor.compare(self.desk.text_at_call.get(str(path)))
+        self.desk.rehearsal.count_caller_lines(editor.text)
+        editor.compare(self.desk.rehearsal.text_at_call.get(str(path)))
         self.clear_notifications()
         note = "Calls keep the version before until the problems are mended." if editor.problems else ""
         self.tell("Saved", note or "Calls use it from the next turn on.", "warning" if note else "information")
@@ -122,7 +122,7 @@ class Editing(Stage):
 
     def on_editor_settled(self, message: Editor.Settled) -> None:
         """The text is quiet: have it checked."""
-        self.editor.compare(self.desk.text_at_call.get(str(message.path)))
+        self.editor.compare(self.desk.rehearsal.text_at_call.get(str(message.path)))
         self.work(self._check(message.path, message.text), "check")
 
     async def _check(self, path: Path, text: str) -> None:

@@ -47,6 +47,10 @@ class Link:
         """POST below /api/v1. Raises Refused."""
         return await asyncio.to_thread(self._request, "POST", path, body)
 
+    async def delete(self, path: str, /, **query: Any) -> dict[str, Any]:
+        """DELETE below /api/v1. Raises Refused."""
+        return await asyncio.to_thread(self._request, "DELETE", path + (f"?{urlencode(query)}" if query else ""), None)
+
     async def call(self, call_id: str, verb: str, **body: Any) -> dict[str, Any]:
         """A command to one call: "hangup", "interrupt", "say", "text", "digits", "transfer". Raises Refused."""
         return await self.post(f"/calls/{quote(call_id, safe='')}/{verb}", **body)

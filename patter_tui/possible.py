@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from patter_tui.actions import Action
+from patter_tui.actions import Action, applies
 from patter_tui.desk import Desk
 from patter_tui.screens.bench import Bench
 from patter_tui.widgets.editor import Editor
@@ -18,7 +18,7 @@ def possible(action: Action, desk: Desk, bench: Bench) -> bool:
         return action.id == "quit"
     if action.scope == "agent" and bench.mode == "rehearse":
         return bench.focused is not None and bench.focused.id == "text"  # the editor beside the call has its own keys
-    if action.scope not in ("everywhere", bench.mode):
+    if action.scope != "everywhere" and not applies(action, bench.mode):
         return False
     condition = _CONDITIONS.get(action.id)
     return condition is None or condition(desk, bench)
@@ -26,7 +26,7 @@ def possible(action: Action, desk: Desk, bench: Bench) -> bool:
 
 def _can_start(desk: Desk, _: Bench) -> bool:
     usable = desk.status == "up" and bool(desk.agent_name) and bool(desk.agent.get("ok", True))
-    return usable and not desk.busy and not desk.live_call
+    return usable and not desk.rehearsal.busy and not desk.live_call
 
 
 def _in_call(desk: Desk, _: Bench) -> bool:
@@ -39,7 +39,19 @@ def _any_calls(desk: Desk, _: Bench) -> bool:
 
 def _picked_is_live(desk: Desk, bench: Bench) -> bool:
     row = desk.state.rows.get(bench.picked_call)
-    return row is not None and row.state == "live"
+    return row is not None and row.on
+
+
+def _watched_is(*states: str) -> Condition:
+    def so(desk: Desk, _: Bench) -> bool:
+        row = desk.state.rows.get(desk.state.shown_on("serve"))
+        return row is not None and row.state in states
+
+    return so
+
+
+def _line_is(*states: str) -> Condition:
+    return lambda desk, _: desk.status == "up" and desk.state.line.state in states
 
 
 def _narrow(_: Desk, bench: Bench) -> bool:
@@ -54,8 +66,15 @@ _CONDITIONS: dict[str, Condition] = {
     "interrupt": _in_call,
     "type": _in_call,
     "copy": lambda desk, _: desk.state.call is not None,
-    "hang_up": lambda desk, _: bool(desk.live_call) or desk.busy,
-    "mute": lambda desk, _: desk.softphone is not None and desk.phone.device != "simulated",
+    "hang_up": lambda desk, _: bool(desk.live_call) or desk.rehearsal.busy,
+    "open_line": _line_is("off", "problem"),
+    "close_line": _line_is("starting", "open"),
+    "place_call": _line_is("open"),
+    "hang_up_watched": _watched_is("ringing", "live"),
+    "transfer": _watched_is("live"),
+    "send_digits": _watched_is("live"),
+    "say": _watched_is("live"),
+    "mute": lambda desk, _: desk.rehearsal.softphone is not None and desk.rehearsal.phone.device != "simulated",
     "restart": lambda desk, _: desk.status in ("down", "problem"),
     "next_problem": lambda _, bench: bool(bench.query_one(Editor).problems),
     "next_pane": _narrow,

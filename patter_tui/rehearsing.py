@@ -18,7 +18,7 @@ class Rehearsing(Stage):
 
     def action_press(self, digit: str) -> None:
         """A key of the telephone."""
-        self.work(self.desk.press(digit), "press", exclusive=False)
+        self.work(self.desk.rehearsal.press(digit), "press", exclusive=False)
 
     def do_dial(self) -> None:
         """Call the agent with the own voice."""
@@ -45,11 +45,11 @@ class Rehearsing(Stage):
             self.tell(
                 "Not saved", "The call uses the agent as saved: ctrl+s in the editor saves your changes.", "warning"
             )
-        self.work(self.desk.rehearse(kind), "rehearsal", exclusive=False)
+        self.work(self.desk.rehearsal.start(kind), "rehearsal", exclusive=False)
 
     def do_hang_up(self) -> None:
         """End the call."""
-        self.work(self.desk.hang_up(), "command", exclusive=False)
+        self.work(self.desk.rehearsal.hang_up(), "command", exclusive=False)
 
     def do_interrupt(self) -> None:
         """Stop the agent."""
@@ -57,7 +57,7 @@ class Rehearsing(Stage):
 
     def do_mute(self) -> None:
         """Microphone off or on."""
-        self.desk.mute()
+        self.desk.rehearsal.mute()
 
     def do_type(self) -> None:
         """Go to the input line."""
@@ -73,12 +73,22 @@ class Rehearsing(Stage):
 
     async def _enter(self, text: str) -> None:
         try:
-            await self.desk.enter(text)
+            if self.bench.mode == "serve":
+                await self._tell_agent(text.strip())
+            else:
+                await self.desk.rehearsal.enter(text)
         except Refused as error:
             line = self.bench.query_one("#say", Input)
             line.value = line.value or text
             line.cursor_position = len(line.value)
             self.tell("Not sent", str(error), "warning")
+
+    async def _tell_agent(self, text: str) -> None:
+        """In a call of somebody else our words are the agent's."""
+        if not self.desk.live_call:
+            raise Refused("There is no call to speak into.")
+        if text:
+            await self.desk.switchboard.say(self.desk.live_call, text)
 
     # ------------------------------------------------------------------ reading along
 

@@ -9,28 +9,39 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from patter.events import (
     AgentChanged,
     AgentRejected,
     CallEnded,
+    CallPlaced,
     CallStarted,
+    CarrierRecordingSaved,
     Event,
+    LineChanged,
+    MachineDetected,
     RecordingSaved,
     TurnMeasured,
 )
 from patter_tui.call import Call
+from patter_tui.call_events import take
+from patter_tui.line import PhoneLine, line_after
 
 KEPT_CALLS = 40
 """Ended calls whose transcript stays in memory; older ones are read again from their journal."""
 
 KEPT_ROWS = 500
 
+ALL_PARTS = frozenset({"agents", "calls", "line", "transcript", "turns", "status", "trace", "rungs", "phone", "top"})
+"""What a change can touch, and the screen draws anew."""
+
+Side = Literal["rehearse", "serve"]
+
 
 @dataclass(slots=True)
 class CallRow:
-    """One line of the list of calls; the engine's row, kept up to date by events."""
+    """One line of the list of calls; the engine's row, kept up to date by events. `state`: "ringing", "live" or "ended"."""
 
     call_id: str
     agent: str = ""
@@ -47,6 +58,24 @@ class CallRow:
     turns: int = 0
     cost_total: float = 0.0
     recording: str = ""
+    telephony: str = ""
+    answered_by: str = ""
+    carrier_recording: str = ""
+
+    @property
+    def on(self) -> bool:
+        """Whether it rings or is in progress."""
+        return self.state in ("ringing", "live")
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether nobody outside takes part."""
+        return self.direction == "test" or self.line == "text" or self.caller.startswith("+1500555")
+
+    @property
+    def other(self) -> str:
+        """The number of the person outside."""
+        return self.callee if self.direction == "outbound" else self.caller
 
 
 _ROW_FIELDS = {name: type(getattr(CallRow(""), name)) for name in CallRow.__slots__}
@@ -60,14 +89,19 @@ def row_from_json(data: dict[str, Any]) -> CallRow:
 
 @dataclass(slots=True)
 class State:
-    """Everything the panes show. `shown` is the call they show; `seq` the last event seen of engine `engine_id`."""
+    """Everything the panes show. `shown` is the call they show; `seq` the last event seen of engine `engine_id`.
+
+    The panes have two sides, "rehearse" and "serve"; `aside` is the call of the side that is not on screen."""
 
     calls: dict[str, Call] = field(default_factory=dict)
     rows: dict[str, CallRow] = field(default_factory=dict)
     agents: list[dict[str, Any]] = field(default_factory=list)
     rejected: dict[str, AgentRejected] = field(default_factory=dict)
     rungs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    line: PhoneLine = field(default_factory=PhoneLine)
     shown: str = ""
+    side: Side = "rehearse"
+    aside: str = ""
     seq: int = 0
     engine_id: str = ""
     calls_total: int = 0
@@ -77,9 +111,25 @@ class State:
         """The call on screen."""
         return self.calls.get(self.shown)
 
+    def turn(self, side: Side) -> None:
+        """Show the other side; each keeps its call."""
+        if side != self.side:
+            self.side, self.shown, self.aside = side, self.aside, self.shown
+
+    def show(self, call_id: str, side: Side) -> None:
+        """Choose the call of a side, whether it is on screen or not."""
+        if side == self.side:
+            self.shown = call_id
+        else:
+            self.aside = call_id
+
+    def shown_on(self, side: Side) -> str:
+        """The call of a side."""
+        return self.shown if side == self.side else self.aside
+
     def live(self) -> list[CallRow]:
-        """Calls in progress, newest first."""
-        return [row for row in self.ordered() if row.state == "live"]
+        """Calls that ring or are in progress, newest first."""
+        return [row for row in self.ordered() if row.on]
 
     def ordered(self) -> list[CallRow]:
         """All known calls, newest first."""
@@ -95,24 +145,25 @@ def apply(state: State, event: Event) -> set[str]:
         state.rejected.pop(event.agent, None)
     elif isinstance(event, AgentRejected):
         state.rejected[event.agent] = event
+    if isinstance(event, LineChanged):
+        state.line = line_after(state.line, event)
+        return {"line"}
     if not event.call_id:
         return {"agents"}
     changed = _apply_to_row(state, event)
     call = state.calls.get(event.call_id)
     if call is None:
         call = state.calls[event.call_id] = Call(event.call_id)
-        call.whole = isinstance(event, CallStarted)
+        call.whole = isinstance(event, CallPlaced | CallStarted)
         _forget_oldest(state)
-    parts = call.apply(event)
+    parts = take(call, event)
     return changed | (parts if event.call_id == state.shown else set())
 
 
 def _apply_to_row(state: State, event: Event) -> set[str]:
     row = state.rows.get(event.call_id)
-    if isinstance(event, CallStarted):
-        state.rows[event.call_id] = CallRow(
-            event.call_id, event.agent, event.caller, event.callee, event.direction, event.line, started_at=event.at
-        )
+    if isinstance(event, CallPlaced | CallStarted):
+        state.rows[event.call_id] = _row_of(event)
         state.calls_total += row is None
         return {"calls"}
     if row is None:
@@ -124,15 +175,31 @@ def _apply_to_row(state: State, event: Event) -> set[str]:
     elif isinstance(event, CallEnded):
         row.state, row.ended_at, row.duration_s = "ended", event.at, event.duration_s
         row.reason, row.detail = event.reason, event.detail
+    elif isinstance(event, MachineDetected):
+        row.answered_by = event.answered_by
     elif isinstance(event, RecordingSaved):
         row.recording = event.path
+    elif isinstance(event, CarrierRecordingSaved):
+        row.carrier_recording = event.url
     else:
         return set()
     return {"calls"}
 
 
+def _row_of(event: CallPlaced | CallStarted) -> CallRow:
+    made = CallRow(
+        event.call_id, event.agent, event.caller, event.callee, "outbound", "", "ringing", event.at,
+        telephony=event.telephony,
+    )  # fmt: skip
+    if isinstance(event, CallStarted):
+        made.direction, made.line, made.state = event.direction, event.line, "live"
+    return made
+
+
 def _forget_oldest(state: State) -> None:
-    ended = [call_id for call_id, call in state.calls.items() if call.ended_at and call_id != state.shown]
+    ended = [
+        call_id for call_id, call in state.calls.items() if call.ended_at and call_id not in (state.shown, state.aside)
+    ]
     for call_id in ended[: max(0, len(ended) - KEPT_CALLS)]:
         del state.calls[call_id]
 
@@ -141,7 +208,7 @@ def replay(call_id: str, events: Iterable[Event]) -> Call:
     """The view of a call from its journal."""
     call = Call(call_id)
     for event in events:
-        call.apply(event)
+        take(call, event)
     return call
 
 
@@ -152,19 +219,25 @@ def set_rows(state: State, rows: Iterable[dict[str, Any]], total: int = 0, *, as
     made = {row.call_id: row for row in map(row_from_json, rows) if row.call_id}
     for call_id, known in state.rows.items():
         listed = made.get(call_id)
-        if (listed is None and call_id not in asked_with) or (
-            listed and listed.state == "live" and known.state == "ended"
-        ):
+        if (listed is None and call_id not in asked_with) or (listed and _later(known, listed)):
             made[call_id] = known
     state.rows = dict(list(made.items())[:KEPT_ROWS])
     state.calls_total = max(total, len(state.rows))
 
 
+_PROGRESS = ("ringing", "live", "ended")
+
+
+def _later(known: CallRow, listed: CallRow) -> bool:
+    """Whether events have told more of a call than the list has."""
+    return known.state in _PROGRESS and listed.state in _PROGRESS[: _PROGRESS.index(known.state)]
+
+
 def forget_engine(state: State) -> None:
     """The engine is another one (or gone): its numbers start anew, and calls it left unfinished are no longer live."""
-    state.seq, state.engine_id = 0, ""
+    state.seq, state.engine_id, state.line = 0, "", PhoneLine()
     for row in state.rows.values():
-        if row.state == "live":
+        if row.on:
             row.state, row.reason = "ended", "engine_died"
     for call in state.calls.values():
         if not call.ended_at:

@@ -15,7 +15,9 @@ def label(event: ev.Event) -> str:
 
 
 _LABELS: dict[type[ev.Event], Callable[[Any], str]] = {
+    ev.CallPlaced: lambda event: "dialled",
     ev.CallStarted: lambda event: "call started",
+    ev.MachineDetected: lambda event: str(event.answered_by),
     ev.CallEnded: lambda event: "call ended",
     ev.CallerSpeechStarted: lambda event: "voice start",
     ev.CallerSpeechStopped: lambda event: "voice end",
@@ -32,5 +34,7 @@ _LABELS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.ToolReturned: lambda event: f"tool {'done' if event.ok else 'failed'}",
     ev.GuardrailTripped: lambda event: "guardrail",
     ev.FaultOccurred: lambda event: f"fault {event.stage}",
+    ev.TransferRequested: lambda event: "transfer",
+    ev.TransferFailed: lambda event: "transfer failed",
     ev.AgentChanged: lambda event: "agent changed",
 }

@@ -14,12 +14,14 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from patter_tui.actions import Action, Mode
+from patter_tui.actions import CALL_MODES, Action, Mode
 from patter_tui.call import Call, Entry
-from patter_tui.desk import ALL_PARTS, Desk
+from patter_tui.carrier import Missing, keys_in
+from patter_tui.desk import Desk
 from patter_tui.figures import clock
+from patter_tui.store import ALL_PARTS, Phone
 from patter_tui.term import MIN_COLUMNS, MIN_ROWS
-from patter_tui.views import bars, calls, cost, phone, start, transcript, turns
+from patter_tui.views import bars, calls, cost, line, live, phone, start, transcript, turns
 from patter_tui.views.glyphs import Glyphs
 from patter_tui.views.rows import Row, clean, fit
 from patter_tui.widgets.clickable import ClickableLine
@@ -32,8 +34,22 @@ def _class_for(cells: int, breakpoints: list[tuple[int, str]]) -> str:
     return [name for least, name in breakpoints if cells >= least][-1]
 
 
+def _keys_problem() -> str:
+    """Why no carrier can be used from this environment, which does not change while we run."""
+    try:
+        keys_in()
+    except Missing as problem:
+        return str(problem)
+    return ""
+
+
 TYPE_HERE = "type to the agent, /say TEXT to make it speak"
 TYPE_LATER = "d dial   s simulated caller   t typed call"
+SAY_HERE = "what you type, the agent says"
+SAY_LATER = "the calls of the phone line are watched here"
+
+_NOT_OURS = Phone()
+"""Calls that are watched have no telephone on this desk."""
 
 
 class Bench(Screen[None]):
@@ -57,7 +73,8 @@ class Bench(Screen[None]):
         self._drawn_call: Call | None = None
         self._ticks = 0
         self._left_focus: Widget | None = None
-        self.set_classes("-mode-rehearse -pane-talk")
+        self._keys_problem = _keys_problem()
+        self.set_classes("-mode-rehearse -mode-call -pane-talk")
         columns, lines = (
             shutil.get_terminal_size()
         )  # the right classes from the start spare the first picture a second styling
@@ -72,6 +89,10 @@ class Bench(Screen[None]):
                 yield Editor(self.desk.paths.drafts, self.glyphs, id="editor")
                 yield LineView(id="phone-panel", classes="pane")
             with Vertical(id="middle"):
+                yield LineView(id="line", classes="pane")
+                with Vertical(id="live-box", classes="pane"):
+                    yield ClickableLine(id="live-head")
+                    yield PickList(id="live")
                 yield LineView(id="transcript", classes="pane", follow=True)
                 yield LineView(id="trace", classes="pane")
             with Vertical(id="right"):
@@ -98,6 +119,7 @@ class Bench(Screen[None]):
         for name, title in (
             ("transcript", "Call"), ("trace", "Events"), ("waterfall", "Turn"), ("turns-box", "Turns"), ("cost", "Cost"),
             ("calls-box", "Calls"), ("keys-panel", "Keys"), ("phone-panel", "Softphone"),
+            ("line", "Line"), ("live-box", "On the line"),
         ):  # fmt: skip
             self.query_one(f"#{name}").border_title = title
         self.query_one("#say", Input).cursor_blink = False
@@ -108,7 +130,11 @@ class Bench(Screen[None]):
     def choose_mode(self, mode: Mode) -> None:
         """Show another mode and give the keys to its main pane."""
         self.mode = mode
-        self._mark("mode", mode, ("agent", "rehearse", "calls"))
+        if mode in CALL_MODES:
+            self.desk.state.turn("serve" if mode == "serve" else "rehearse")
+            self.turn = -1
+        self.set_class(mode in CALL_MODES, "-mode-call", update=False)
+        self._mark("mode", mode, ("agent", "rehearse", "serve", "calls"))
         self.call_after_refresh(self.focus_main)
         self.call_after_refresh(self.redraw)
 
@@ -133,6 +159,8 @@ class Bench(Screen[None]):
                 area.focus()
         elif self.mode == "calls":
             self.query_one("#calls").focus()
+        elif self.mode == "serve" and not (self.is_narrow and self.pane != "talk"):
+            self.query_one("#live").focus()
         else:
             self.query_one("#turns" if self.pane == "turns" and self.is_narrow else "#transcript").focus()
 
@@ -194,9 +222,11 @@ class Bench(Screen[None]):
 
     def _panes(self) -> tuple[tuple[tuple[str, ...], set[str], Callable[[], None]], ...]:
         """Of each drawing: its widgets, what it depends on, and how it is made."""
-        words = {"transcript", "status", "agents", "rungs"}
+        words = {"transcript", "status", "agents", "rungs", "line"}
         return (
-            (("top",), {"top", "agents", "calls"}, self._draw_top),
+            (("top",), {"top", "agents", "calls", "line"}, self._draw_top),
+            (("line",), {"line", "agents", "clock"}, self._draw_line),
+            (("live",), {"calls", "clock"}, self._draw_live),
             (("tabs",), {"transcript", "status"}, self._draw_tabs),
             (("transcript",), words | {"phone"} if self.desk.state.call is None else words, self._draw_transcript),
             (("trace",), {"trace", "status"}, self._draw_trace),
@@ -220,8 +250,9 @@ class Bench(Screen[None]):
         view = self.query_one("#top", ClickableLine)
         live = len(self.desk.state.live())
         row, places = bars.top(
-            self.mode, view.text_width, self.desk.agent_name, self.desk.status, live, self.desk.now(), self.glyphs
-        )
+            self.mode, view.text_width, self.desk.agent_name, self.desk.status, live, self.desk.now(), self.glyphs,
+            self.desk.state.line,
+        )  # fmt: skip
         view.lay(row, places)
 
     def _draw_tabs(self) -> None:
@@ -238,12 +269,16 @@ class Bench(Screen[None]):
         if call is None:
             view.border_title, view.border_subtitle = "Call", ""
             self._drawn.clear()
-            calling = self.desk.phone.state in ("starting", "ringing")
+            if self.mode == "serve" and self.desk.status == "up":
+                agent = self.desk.state.line.agent or self.desk.agent_name
+                view.show(live.empty(self.desk.state.line, agent, width))
+                return
+            calling = self.desk.rehearsal.phone.state in ("starting", "ringing")
             waiting: list[Row] = [
                 (),
                 ((f"  {self.glyphs.busy} calling {clean(self.desk.agent_name)}", "text"), ("   b cancels", "muted")),
             ]
-            view.show(waiting if calling else start.rows(self._ready(), self.desk.phone, width, self.glyphs))
+            view.show(waiting if calling else start.rows(self._ready(), self.desk.rehearsal.phone, width, self.glyphs))
             return
         if call is not self._drawn_call:
             self._drawn_call = call
@@ -261,7 +296,7 @@ class Bench(Screen[None]):
         view.show(rows)
 
     def _call_title(self, call: Call, width: int) -> str:
-        state = "in call" if not call.ended_at else f"ended {clock(call.ended_at)}"
+        state = f"ended {clock(call.ended_at)}" if call.ended_at else "in call" if call.started_at else "ringing"
         used = f" {self.glyphs.dot} ".join(dict.fromkeys(filter(None, (call.stt, call.llm, call.tts))))
         parts = [part for part in (call.agent, state, used) if part]
         return fit(clean(f" {self.glyphs.rule} ".join(parts)), max(10, width - 4))
@@ -276,7 +311,7 @@ class Bench(Screen[None]):
             problem = "the file cannot be used"
         return start.Ready(
             desk.agent_name, str(row.get("first_message") or ""), problem, int(where or 0),
-            desk.caller_line_count, desk.status, desk.detail, desk.state.rungs, row, fix,
+            desk.rehearsal.caller_line_count, desk.status, desk.detail, desk.state.rungs, row, fix,
         )  # fmt: skip
 
     def _draw_trace(self) -> None:
@@ -319,12 +354,31 @@ class Bench(Screen[None]):
         head.lay(calls.head(view.text_width), ())
         view.lay(calls.rows(self.desk.state, index, view.text_width, self.desk.now(), self.glyphs), index)
 
+    def _draw_line(self) -> None:
+        view = self.query_one("#line", LineView)
+        state, now = self.desk.state.line, self.desk.now()
+        rows = line.rows(state, view.text_width, now, self.glyphs, self.desk.agent_name, self._keys_problem)
+        if view.styles.height is None or view.styles.height.value != len(rows) + 2:
+            view.styles.height = len(rows) + 2  # a layout only when the line itself has changed
+        view.show(rows)
+
+    def _draw_live(self) -> None:
+        view, listed = self.query_one("#live", PickList), self.desk.switchboard.rows()
+        ids = [row.call_id for row in listed]
+        watched = self.desk.state.shown_on("serve")
+        index = ids.index(watched) if watched in ids else 0
+        self.query_one("#live-head", ClickableLine).lay(live.head(view.text_width) if listed else (), ())
+        view.lay(live.rows(listed, index, view.text_width, self.desk.now(), self.glyphs), index)
+        if not listed:
+            view.show([(("  no calls yet", "muted"),)])
+
     def _draw_phone(self) -> None:
         desk, now = self.desk, self.desk.now()
-        line = self.query_one("#phone", ClickableLine)
-        line.lay(phone.line(desk.state.call, desk.phone, line.text_width, now, self.glyphs), ())
+        ours = _NOT_OURS if self.mode == "serve" else desk.rehearsal.phone
+        strip = self.query_one("#phone", ClickableLine)
+        strip.lay(phone.line(desk.state.call, ours, strip.text_width, now, self.glyphs), ())
         panel = self.query_one("#phone-panel", LineView)
-        panel.show(phone.panel(desk.state.call, desk.phone, panel.text_width, now, self.glyphs))
+        panel.show(phone.panel(desk.state.call, ours, panel.text_width, now, self.glyphs))
 
     def _draw_summary(self) -> None:
         call = self.desk.state.call or Call("")
@@ -334,10 +388,11 @@ class Bench(Screen[None]):
 
     def _draw_say(self) -> None:
         view = self.query_one("#say", Input)
-        live = bool(self.desk.live_call)
-        view.placeholder = (TYPE_HERE if self.typing else f"enter: {TYPE_HERE}") if live else TYPE_LATER
+        on = bool(self.desk.live_call)
+        here, later = (SAY_HERE, SAY_LATER) if self.mode == "serve" else (TYPE_HERE, TYPE_LATER)
+        view.placeholder = (here if self.typing else f"enter: {here}") if on else later
         self.query_one("#say-prompt", ClickableLine).lay(
-            ((f" {self.glyphs.prompt} ", "accent" if live else "muted"),), ()
+            ((f" {self.glyphs.prompt} ", "accent" if on else "muted"),), ()
         )
 
     def show_keys_panel(self) -> None:

@@ -93,32 +93,64 @@ class ProblemPage(Page):
 
 
 class LeavePage(Page):
-    """Calls are on: what shall become of them? Answers "drain", "kill" or ""."""
+    """Calls are on or the line is open: what shall become of them? Answers "leave", "drain", "kill" or ""."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "answer('leave')", show=False),
         Binding("d", "answer('drain')", show=False),
         Binding("k,ctrl+q", "answer('kill')", show=False, priority=True),
         Binding("s", "answer('')", show=False),
     ]
     TITLE_TEXT = "Quit"
-    KEYS_TEXT = "d, k or s"
+    KEYS_TEXT = "l, d, k or s"
 
-    def __init__(self, calls: int, own: bool) -> None:
+    def __init__(self, calls: int, own: bool, number: str = "") -> None:
         super().__init__()
-        self._calls, self._own = calls, own
+        self._calls, self._own, self._number = calls, own, number
 
     def page_rows(self, width: int) -> list[Row]:
         """What can be done."""
         verb = "is" if self._calls == 1 else "are"
-        rows: list[Row] = [*wrap(((f"{count(self._calls, 'call')} {verb} in progress.", "strong"),), width), BLANK]
-        rows += [
-            (("d  ", "accent"), ("drain: let them finish, then the engine stops by itself", "text")),
-            (("k  ", "accent"), ("kill: end them now and stop the engine (or ctrl+q again)", "text")),
-            (("s  ", "accent"), ("stay", "text")),
-        ]
+        going_on = [f"{count(self._calls, 'call')} {verb} in progress."] if self._calls else []
+        going_on += [f"The line {clean(self._number)} is open."] if self._number else []
+        rows: list[Row] = [*wrap(((" ".join(going_on), "strong"),), width), BLANK]
+        for key, what in (
+            ("l", "leave: calls and the line go on, the next patter-tui finds them"),
+            ("d", "drain: no new calls; after the last one the engine stops"),
+            ("k", "kill: end calls now and stop the engine (or ctrl+q again)"),
+            ("s", "stay"),
+        ):
+            lines = wrap(((what, "text"),), width - 3)
+            rows += [((f"{key}  ", "accent"), *lines[0]), *[(("   ", ""), *line) for line in lines[1:]]]
         if self._own:
             rows += [BLANK, *wrap((("Your own rehearsal ends with this window in any case.", "muted"),), width)]
         return rows
+
+
+class ClosePage(Page):
+    """The line is to be closed while calls are on. Answers "idle", "now" or ""."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "answer('idle')", show=False),
+        Binding("k", "answer('now')", show=False),
+    ]
+    TITLE_TEXT = "Stop serving"
+    KEYS_TEXT = "c, k or Esc"
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def page_rows(self, width: int) -> list[Row]:
+        """What can become of the calls."""
+        verb = "is" if self._calls == 1 else "are"
+        return [
+            *wrap(((f"{count(self._calls, 'call')} {verb} in progress.", "strong"),), width),
+            BLANK,
+            (("c    ", "accent"), ("close: no new calls, these go on", "text")),
+            (("k    ", "accent"), ("kill: these end now, after a goodbye", "text")),
+            (("Esc  ", "accent"), ("keep serving", "text")),
+        ]
 
 
 class OverwritePage(Page):

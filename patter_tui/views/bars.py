@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 from patter_tui.actions import KEYPAD, PURPOSE, Action, Mode, in_mode
 from patter_tui.figures import clock
+from patter_tui.line import PhoneLine
 from patter_tui.views.glyphs import Glyphs
+from patter_tui.views.line import word
 from patter_tui.views.rows import BLANK, Row, Span, cells, clean, fit, pad, spread, width_of, wrap
 
 MODES: tuple[tuple[Mode, str, str], ...] = (
     ("agent", "2", "Agent"),
     ("rehearse", "3", "Rehearse"),
+    ("serve", "4", "Serve"),
     ("calls", "5", "Calls"),
 )
 
@@ -19,7 +22,14 @@ _ENGINE = {"starting": "engine starting", "up": "engine", "down": "engine stoppe
 
 
 def top(
-    mode: Mode, width: int, agent: str, status: str, live: int, now: float, glyphs: Glyphs
+    mode: Mode,
+    width: int,
+    agent: str,
+    status: str,
+    live: int,
+    now: float,
+    glyphs: Glyphs,
+    line: PhoneLine | None = None,
 ) -> tuple[Row, list[tuple[int, int, Mode]]]:
     """The top bar, and for each mode the columns where a click chooses it."""
     key = "F" if width >= 100 else ""
@@ -28,7 +38,7 @@ def top(
     column = 10
     for name, number, title in MODES:
         text = f"{key}{number} {title}" if key else f"{number}{title}"
-        if name == "calls" and live:
+        if name == "serve" and live:
             text += f"({live})"
         text = text.upper() if name == mode else text
         places.append((column, column + cells(text), name))
@@ -36,9 +46,10 @@ def top(
         column += cells(text) + (2 if key else 1)
     good = status == "up"
     sign = glyphs.live if good else glyphs.busy if status == "starting" else glyphs.bad
+    serving, style = word(line) if line is not None and good else ("", "")
     right_side: list[Span] = [
-        (f"{sign} ", "good" if good else "warn"),
-        (f"{_ENGINE.get(status, status)}   ", "muted" if good else "warn"),
+        (f"{sign} ", style or ("good" if good else "warn")),
+        (f"{serving or _ENGINE.get(status, status)}   ", style or ("muted" if good else "warn")),
         (f"{clock(now)} ", "muted"),
     ]
     who = fit(clean(agent), 26)
@@ -74,6 +85,8 @@ def help_rows(mode: Mode, width: int) -> list[Row]:
         lines = wrap(((action.help, "text"),), max(20, width - 10))
         rows.append(((pad(action.shown, 10), "accent"), *lines[0]))
         rows += [((" " * 10, ""), *line) for line in lines[1:]]
+    if mode == "serve":
+        rows += [BLANK, *_reading(width)]
     if mode == "rehearse":
         rows.append(((pad(f"{KEYPAD[0]}-9 * #", 10), "accent"), ("Telephone keys, while no text is edited.", "text")))
         rows += [BLANK, *_reading(width)]
@@ -91,7 +104,7 @@ def _reading(width: int) -> list[Row]:
         ("tts  until its first sound was made", "muted"),
         ("play until it reached the caller's ear", "muted"),
         ("e2e  all of them together: the silence the caller heard. ▲ marks one second or more.", "muted"),
-        ("In the input line, /say TEXT makes the agent speak TEXT word for word.", "text"),
+        ("In a rehearsal's input line, /say TEXT makes the agent speak TEXT word for word.", "text"),
     )
     made: list[Row] = []
     for text, style in lines:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from patter_tui.call import CALM_ENDS
 from patter_tui.figures import day_and_time, length, usd
 from patter_tui.store import CallRow, State
 from patter_tui.views.glyphs import Glyphs
 from patter_tui.views.rows import Row, clean, cut_row, pad, right, wrap
-
-_CALM_REASONS = ("caller_hung_up", "agent_ended", "operator_ended", "handler_ended", "transferred")
 
 
 def head(width: int) -> Row:
     """Column heads."""
     return (
         (
-            pad(_columns(("  when", "agent", "from", "line", "length", "turns", "cost", "how it ended"), width), width),
+            pad(_columns(("  when", "agent", "with", "line", "length", "turns", "cost", "how it ended"), width), width),
             "muted",
         ),
     )
@@ -26,17 +25,18 @@ def rows(state: State, selected: int, width: int, now: float, glyphs: Glyphs) ->
 
 
 def _row(row: CallRow, selected: bool, width: int, now: float, glyphs: Glyphs) -> Row:
-    live = row.state == "live"
-    lasted = now - row.started_at if live else row.duration_s
+    lasted = now - row.started_at if row.on else row.duration_s
     sign = glyphs.pointer if selected else " "
     cells = (
         f"{sign} {day_and_time(row.started_at, now)}", clean(row.agent), _who(row), _line(row.line), length(lasted),
         str(row.turns), usd(row.cost_total), "",
     )  # fmt: skip
     text = _columns(cells, width)
-    if live:
-        return ((text, "strong" if selected else "text"), (f"{glyphs.live} live", "good"))
-    calm = row.reason in _CALM_REASONS
+    if row.on:
+        ringing = row.state == "ringing"
+        sign = f"{glyphs.busy} ringing" if ringing else f"{glyphs.live} live"
+        return ((text, "strong" if selected else "text"), (sign, "warn" if ringing else "good"))
+    calm = row.reason in CALM_ENDS
     ending = f"{glyphs.good if calm else glyphs.bad} {row.reason.replace('_', ' ') or 'ended'}"
     ending += f": {clean(row.detail)}" if row.detail else ""
     return cut_row(((text, "strong" if selected else "text"), (ending, "muted" if calm else "warn")), width)
@@ -45,9 +45,7 @@ def _row(row: CallRow, selected: bool, width: int, now: float, glyphs: Glyphs) -
 def _who(row: CallRow) -> str:
     if row.line == "text":
         return "typed"
-    if row.direction == "test" or row.caller.startswith("+1500555"):
-        return "rehearsal"
-    return clean(row.caller)
+    return "rehearsal" if row.rehearsal else clean(row.other)
 
 
 def _line(line: str) -> str:

@@ -22,7 +22,9 @@ def _aec(phone: Phone) -> tuple[str, str, str]:
 
 def floor(call: Call | None, phone: Phone, now: float, glyphs: Glyphs) -> Row:
     """Whether a call is on, for how long, and who has the floor."""
-    if call is None or not call.started_at:
+    if call is not None and call.placed_at and not (call.started_at or call.ended_at):
+        return ((f"{glyphs.live} ringing {length(now - call.placed_at)}", "warn"), (f"  {clean(call.callee)}", "text"))
+    if call is None or not (call.started_at or call.ended_at):
         if phone.state in ("starting", "ringing"):
             return ((f"{glyphs.live} {phone.state}", "warn"),)
         return ((f"{glyphs.idle} no call", "muted"),)

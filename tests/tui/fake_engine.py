@@ -25,6 +25,13 @@ RUNGS = {
 }
 
 
+OFF: dict[str, Any] = {
+    "state": "off", "problem": "", "fix": "", "carrier": "", "number": "", "public_url": "", "tunnel": False,
+    "recording": False, "agent": "", "routes": [], "voice_url_before": "", "notes": [], "since": 0.0,
+}  # fmt: skip
+FORMER = "https://old.example.com/voice"
+
+
 class FakeEngine:
     """Serves one home folder. `commands` is what it was told; `unexpected` what no engine would be asked (fails at the end)."""
 
@@ -43,8 +50,11 @@ class FakeEngine:
         self.published: list[ev.Event] = []
         self.sockets: list[web.WebSocketResponse] = []
         self.gap = False
+        self.line: dict[str, Any] = dict(OFF)
+        self.line_opens = True
         self.stopped = asyncio.Event()
         self.port = 0
+        self._placed = 0
         self._runner: web.AppRunner | None = None
 
     # ------------------------------------------------------------------ life
@@ -58,7 +68,11 @@ class FakeEngine:
         app.router.add_post(f"{api}/agents/validate", self._validate)
         app.router.add_post(f"{api}/agents/open", self._open)
         app.router.add_post(f"{api}/rehearsals", self._rehearse)
+        app.router.add_get(f"{api}/line", self._get_line)
+        app.router.add_post(f"{api}/line", self._open_line)
+        app.router.add_delete(f"{api}/line", self._close_line)
         app.router.add_get(f"{api}/calls", self._calls)
+        app.router.add_post(f"{api}/calls", self._place_call)
         app.router.add_get(f"{api}/calls/{{id}}/events", self._events)
         app.router.add_post(f"{api}/calls/{{id}}/{{verb}}", self._command)
         app.router.add_get(f"{api}/events/ws", self._socket)
@@ -191,13 +205,14 @@ class FakeEngine:
     def _calls_of_events(self) -> list[dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
         for event in self.published:
-            if isinstance(event, ev.CallStarted):
+            if isinstance(event, ev.CallPlaced | ev.CallStarted):
                 rows[event.call_id] = {
-                    "call_id": event.call_id,
-                    "agent": event.agent,
-                    "state": "live",
-                    "started_at": event.at,
-                }
+                    "call_id": event.call_id, "agent": event.agent, "caller": event.caller, "callee": event.callee,
+                    "state": "ringing", "direction": "outbound", "started_at": event.at, "telephony": event.telephony,
+                    "answered_by": "", "carrier_recording": "",
+                }  # fmt: skip
+                if isinstance(event, ev.CallStarted):
+                    rows[event.call_id] |= {"state": "live", "direction": event.direction, "line": event.line}
             elif isinstance(event, ev.CallEnded):
                 rows[event.call_id] |= {"state": "ended", "reason": event.reason, "duration_s": event.duration_s}
         return list(rows.values())
@@ -210,14 +225,86 @@ class FakeEngine:
         body = await request.json()
         if verb not in ("hangup", "interrupt", "say", "text", "digits", "transfer"):
             raise web.HTTPNotFound
+        if verb == "transfer" and set(body) != {"number", "summary"}:
+            self.unexpected.append(f"a transfer with {sorted(body)}")
         self.commands.append((verb, body))
         if verb in self.refuse:
             return web.json_response({"error": self.refuse[verb]}, status=409)
         if verb == "hangup":
             await self.publish(ev.CallEnded(call_id=call_id, reason="operator_ended", duration_s=3.0))
+        elif verb == "transfer":
+            await self.publish(
+                ev.TransferRequested(call_id=call_id, number=body["number"], by="operator", warm=bool(body["summary"])),
+                ev.CallEnded(call_id=call_id, reason="transferred", detail=f"to {body['number']}", duration_s=4.0),
+            )
         elif verb == "text":
             await self._answer(call_id, body["text"])
         return _data({})
+
+    # ------------------------------------------------------------------ the line
+
+    async def _get_line(self, request: web.Request) -> web.Response:
+        return _data(self.line)
+
+    async def _open_line(self, request: web.Request) -> web.Response:
+        """202 at once; the line is open (or has its problem) when the event says so."""
+        body = await request.json()
+        missing = {"agent", "carrier", "account", "secret", "number", "host", "tunnel"} - set(body)
+        if missing or not (body["host"] or body["tunnel"]):
+            self.unexpected.append(f"a line without {missing or 'a way in'}")
+        self.commands.append(("line", body))
+        if "line" in self.refuse:
+            return web.json_response({"error": self.refuse["line"]}, status=409)
+        self.line = OFF | {
+            "state": "starting", "carrier": body["carrier"], "number": body["number"], "agent": Path(body["agent"]).stem,
+            "tunnel": bool(body["tunnel"]), "recording": bool(body.get("recording")), "since": time.time(),
+            "routes": [{"number": number, "agent": Path(agent).stem} for number, agent in body.get("routes", {}).items()],
+        }  # fmt: skip
+        answer = web.json_response({"data": dict(self.line)}, status=202)
+        await self.say_line()
+        if self.line_opens:
+            host = body["host"] or "calm-river.trycloudflare.com"
+            self.line |= {"state": "open", "public_url": f"https://{host}"}
+            if body.get("take_number", True):
+                self.line |= {
+                    "voice_url_before": FORMER,
+                    "notes": [f"{body['number']} was answered by {FORMER} before."],
+                }
+            await self.say_line()
+        return answer
+
+    async def _close_line(self, request: web.Request) -> web.Response:
+        when = request.query.get("when", "idle")
+        self.commands.append(("close line", {"when": when}))
+        live = [row["call_id"] for row in self._calls_of_events() if row["state"] != "ended"]
+        if when == "now":
+            for call_id in live:
+                await self.publish(ev.CallEnded(call_id=call_id, reason="engine_stopped", duration_s=3.0))
+            live = []
+        self.line = OFF | ({"state": "closing"} if live else {})
+        await self.say_line()
+        return web.json_response({"data": dict(self.line)}, status=202)
+
+    async def say_line(self) -> None:
+        """Tell everybody what the line is now."""
+        names = ("state", "carrier", "number", "public_url", "agent", "problem", "fix")
+        await self.publish(ev.LineChanged(call_id="", **{name: self.line[name] for name in names}))
+
+    async def _place_call(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.commands.append(("place", body))
+        if self.line["state"] != "open":
+            return web.json_response({"error": "No line is open."}, status=409)
+        if "place" in self.refuse:
+            return web.json_response({"error": self.refuse["place"]}, status=502)
+        self._placed += 1
+        call_id = f"CAplaced{self._placed:024}"
+        answer = web.json_response({"data": {"call_id": call_id}}, status=201)
+        caller = body.get("from") or self.line["number"]
+        await self.publish(
+            ev.CallPlaced(call_id=call_id, caller=caller, callee=body["to"], agent=body["agent"], telephony="twilio")
+        )
+        return answer
 
     async def _answer(self, call_id: str, text: str) -> None:
         turn = 1 + sum(isinstance(event, ev.CallerSaid) for event in self.journals[call_id])

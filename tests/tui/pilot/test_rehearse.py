@@ -78,7 +78,7 @@ async def test_a_simulated_call_dials_with_the_lines_of_the_file(home: Path) -> 
     async with opened(home) as scene:
         await scene.up()
         await scene.press("s")
-        await scene.until(lambda: scene.app.desk.phone.state == "in call", "in call")
+        await scene.until(lambda: scene.app.desk.rehearsal.phone.state == "in call", "in call")
         await scene.engine.publish(*(replace(event, seq=0) for event in until(ev.ReplyHeard)))
         await scene.until(lambda: "Dental. │ How can I help" in scene.words("#transcript"), "heard and unheard")
         await scene.until(lambda: "jitter 3 ms" in scene.text("#phone"), "levels")
@@ -87,7 +87,7 @@ async def test_a_simulated_call_dials_with_the_lines_of_the_file(home: Path) -> 
         assert told_phone[0]["caller"][0] == "What time do you open on Saturday morning?"
         assert told_phone[0]["caller"][2]["after_ms"] == 1800
         await scene.press("3", "b")
-        await scene.until(lambda: scene.app.desk.phone.state == "off", "hung up")
+        await scene.until(lambda: scene.app.desk.rehearsal.phone.state == "off", "hung up")
         told_phone = [json.loads(line) for line in scene.phone_log.read_text().splitlines()]
         assert [line["do"] for line in told_phone] == ["dial", "digit", "hang_up"]
 
@@ -96,12 +96,12 @@ async def test_muting_tells_the_softphone_and_shows_the_word(home: Path) -> None
     async with opened(home) as scene:
         await scene.up()
         await scene.press("d")
-        await scene.until(lambda: scene.app.desk.phone.state == "in call", "in call")
+        await scene.until(lambda: scene.app.desk.rehearsal.phone.state == "in call", "in call")
         await scene.press("m")
         await scene.until(lambda: "MUTED" in scene.text("#phone"), "muted")
         await scene.until(lambda: '"mute", "on": true' in scene.phone_log.read_text(), "the softphone knows")
         await scene.press("b")
-        await scene.until(lambda: scene.app.desk.phone.state == "off", "hung up")
+        await scene.until(lambda: scene.app.desk.rehearsal.phone.state == "off", "hung up")
 
 
 async def test_without_sound_the_reason_and_the_fix_are_shown_and_typing_still_works(home: Path) -> None:
@@ -110,7 +110,7 @@ async def test_without_sound_the_reason_and_the_fix_are_shown_and_typing_still_w
         await scene.press("d")
         await scene.until(lambda: "No sound device was found." in scene.text("#phone"), "reason")
         assert "Plug one in, or press s or t." in scene.text("#phone")
-        await scene.until(lambda: scene.app.desk.phone.state == "off", "off")
+        await scene.until(lambda: scene.app.desk.rehearsal.phone.state == "off", "off")
         await scene.press("t")
         await scene.until(lambda: "How can I help you today?" in scene.text("#transcript"), "typed call")
 
@@ -121,7 +121,7 @@ async def test_a_refused_rehearsal_says_why(home: Path) -> None:
         scene.engine.refuse["rehearse"] = "The engine is stopping."
         await scene.press("s")
         await scene.until(lambda: "The engine is stopping." in scene.toasts(), "the reason")
-        assert scene.app.desk.phone.state == "off"
+        assert scene.app.desk.rehearsal.phone.state == "off"
 
 
 async def test_the_interrupted_call_with_turns_waterfall_and_money(home: Path) -> None:

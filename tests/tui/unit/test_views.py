@@ -7,7 +7,8 @@ import pytest
 from patter import events as ev
 from patter_tui import figures
 from patter_tui.actions import ACTIONS, Action, by_id, in_mode
-from patter_tui.call import Call, Entry, rest_of, short_arguments
+from patter_tui.call import Call, Entry, rest_of
+from patter_tui.call_events import short_arguments
 from patter_tui.store import CallRow, Phone, State, apply, replay
 from patter_tui.views import bars, calls, cost, phone, start, transcript, turns
 from patter_tui.views.glyphs import ASCII, UNICODE
@@ -190,7 +191,7 @@ def test_the_top_bar_fits_at_every_width_and_its_places_match() -> None:
 
 
 def test_every_action_has_help_and_every_key_one_meaning_per_mode() -> None:
-    for mode in ("agent", "rehearse", "calls"):
+    for mode in ("agent", "rehearse", "serve", "calls"):
         seen: dict[str, Action] = {}
         for action in in_mode(mode):  # type: ignore[arg-type]
             assert action.help.endswith(".")
