@@ -90,7 +90,7 @@ class FrontDoor:
 
     def __init__(self, settings: LineSettings, listener: socket.socket, joined: Joined, desk: Desk) -> None:
         self.settings = settings
-        self.public_url = _public(settings.host) if settings.host else ""
+        self.public_url = public_address(settings.host) if settings.host else ""
         self.notes: tuple[str, ...] = ()
         self.voice_url_before = ""
         self.identity = secrets.token_hex(8)
@@ -123,7 +123,7 @@ class FrontDoor:
             await web.SockSite(runner, self._listener).start()
             if settings.tunnel:
                 tunnel = self.tunnel = await stack.enter_async_context(open_tunnel(self.port))
-                self.public_url = _public(tunnel.host)
+                self.public_url = public_address(tunnel.host)
             self._joined.routes.public = self.public_url
             if settings.take_number:
                 await self._take_number(stack)
@@ -232,7 +232,7 @@ class FrontDoor:
             self._desk.forget(number)
 
 
-def _public(host: str) -> str:
+def public_address(host: str) -> str:
     """The address that requests are signed for: TLS ends in front of us, except on this very machine."""
     scheme = "http" if host.rpartition(":")[0] in _LOOPBACK or host in _LOOPBACK else "https"
     return f"{scheme}://{host}"

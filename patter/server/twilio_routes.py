@@ -139,10 +139,13 @@ class TwilioRoutes:
         return _twiml(connect_stream(self._gate.stream(token)))
 
     def _inbound(self, webhook: Webhook, call_sid: str) -> Arrival | str:
-        """The call that comes in, or a sentence why it cannot be taken. Raises Refused for a number that leads nowhere."""
+        """The call that comes in, or a sentence why it cannot be taken. Raises Refused for a rehearsal's number that leads nowhere."""
         account, form = webhook.account, webhook.form
         number = form.get("To", "")
         route = self._desk.route_of(number)
+        if route is None and not account.loopback:  # a number of the account that has no agent, or the line is closing
+            log.warning("a call came for a number that no agent answers", extra={"call_id": call_sid})
+            return CLOSED
         if route is None:
             raise Refused(
                 404, f"No agent answers {number[:20] or 'a call without To'}: start a rehearsal for its number."

@@ -2,20 +2,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import anyio
 import anyio.lowlevel
 import pytest
 
+from patter.agentfile import AgentFile
+from patter.builders import Carrier
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.events import CallEnded, CallStarted, Event
+from patter.exceptions import PatterConnectionError
 from patter.loopback.twilio import CallOver, Dial, LoopbackTwilio
 from patter.models import Agent
-from patter.server.app import PortInUse, listen
-from patter.server.front_door import FrontDoor, Line
-from patter.server.twilio_routes import VOICE, Account
+from patter.server.desk import Desk, Route
+from patter.server.front_door import FrontDoor, Joined, LineSettings, public_address
+from patter.server.listener import PortInUse, listen
+from patter.server.number_setup import NumberSetup
+from patter.server.twilio_routes import VOICE, Account, TwilioRoutes
 from tests.support.fake_calls import FakeCalls
 
 ACCOUNT = Account("AC" + "1" * 32, "the-auth-token")
@@ -34,10 +40,17 @@ class House:
         self.bus.add_sink(self._note)
         listener = listen()
         self.port = listener.getsockname()[1]
-        line = Line(ACCOUNT, NUMBER, f"127.0.0.1:{self.port}")
-        agent = Agent("Be kind.", name="front-desk")
-        self.door = FrontDoor(line, listener, agent, None, self.bus, self.clock, self.calls.open_call)
+        settings = LineSettings(
+            Carrier("twilio", ACCOUNT.sid, ACCOUNT.auth_token), NUMBER, f"127.0.0.1:{self.port}", take_number=False
+        )
+        self.desk = Desk(self.bus, self.calls.open_call)
+        routes = TwilioRoutes(self.desk, self, self.clock, [ACCOUNT], "")
+        self.door = FrontDoor(settings, listener, Joined(routes, nothing, nothing), self.desk)
         self.client: aiohttp.ClientSession
+
+    def current(self, route: Route) -> AgentFile:
+        agent = Agent("Be kind.", name="front-desk")
+        return AgentFile(route.agent, agent.name, agent, None, (), "", "")
 
     @property
     def url(self) -> str:
@@ -60,8 +73,13 @@ class House:
 @asynccontextmanager
 async def house() -> AsyncIterator[House]:
     built = House()
-    async with aiohttp.ClientSession() as built.client, built.door:
+    async with aiohttp.ClientSession() as built.client, built.desk, built.door:
+        built.door.answer(NUMBER, Route(Path("front-desk"), "phone"))
         yield built
+
+
+async def nothing(_: object) -> NumberSetup:
+    return NumberSetup()
 
 
 @pytest.mark.anyio
@@ -81,20 +99,27 @@ async def test_a_carriers_call_reaches_the_agent() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("to", "token", "status"), [(NUMBER, "another-token", 403), ("+15559999999", None, 404)])
-async def test_nobody_unknown_gets_in(to: str, token: str | None, status: int) -> None:
+async def test_nobody_unknown_gets_in() -> None:
     async with house() as built:
-        with pytest.raises(Exception, match=f"answered {status}"):
-            await built.carrier(to, token or ACCOUNT.auth_token).call()
+        with pytest.raises(PatterConnectionError, match="answered 403"):
+            await built.carrier(NUMBER, "another-token").call()
 
     assert built.events == []
+
+
+@pytest.mark.anyio
+async def test_a_number_without_an_agent_hears_a_sentence() -> None:
+    async with house() as built:
+        over = await built.carrier("+15559999999").call()
+
+    assert (over.reason, built.events) == ("rejected", [])
 
 
 @pytest.mark.anyio
 async def test_the_port_has_no_api() -> None:
     async with house() as built:
         async with built.client.get(f"{built.url}/health") as answer:
-            assert await answer.json() == {"status": "ok"}
+            assert await answer.json() == {"status": "ok", "door": built.door.identity}
         for path in ("/api/v1/calls", "/api/v1/engine", "/dashboard"):
             async with built.client.get(built.url + path) as answer:
                 assert answer.status == 404
@@ -150,4 +175,4 @@ async def test_a_closed_door_frees_its_port() -> None:
     ],
 )
 def test_the_public_address_is_what_the_carrier_signs(host: str, public: str) -> None:
-    assert Line(ACCOUNT, NUMBER, host).public == public
+    assert public_address(host) == public
