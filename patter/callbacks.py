@@ -20,7 +20,16 @@ from anyio.abc import TaskGroup
 
 from patter.builders import Keys, check_agent
 from patter.bus import Bus
-from patter.events import AgentSaid, CallEnded, CallerSaid, CallStarted, Event, TurnMeasured
+from patter.events import (
+    AgentSaid,
+    CallEnded,
+    CallerSaid,
+    CallPlaced,
+    CallStarted,
+    Event,
+    MachineDetected,
+    TurnMeasured,
+)
 from patter.mailbox import Mailbox
 from patter.models import Agent, Callback
 from patter.observe.cost import Prices
@@ -58,6 +67,7 @@ class CallbackRunner:
         self._prices = prices
         self._keys = keys
         self._calls: dict[str, Mailbox[Event]] = {}
+        self._expected: dict[str, Callback] = {}
         self._tasks: TaskGroup | None = None
         self._leave_bus: Callable[[], None] | None = None
 
@@ -77,6 +87,13 @@ class CallbackRunner:
             events.close()
         self._tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_S
         await self._tasks.__aexit__(kind, error, trace)
+
+    def expect(self, call_id: str, on_machine: Callback) -> None:
+        """Tell `on_machine` who answered this one call, as soon as the carrier knows: {call_id, answered_by}.
+
+        For a call that was placed and is not over. It is told once, or again if the carrier thinks better of it."""
+        if call_id in self._calls:
+            self._expected[call_id] = on_machine
 
     async def welcome(self, call: CallInfo, agent: Agent) -> Agent:
         """Ask `on_call_start`; returns the agent with the fields that it gave, or unchanged if they cannot be used."""
@@ -121,9 +138,10 @@ class CallbackRunner:
     # ------------------------------------------------------------------ facts, call by call
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, CallStarted) and self._tasks is not None:
+        begins = isinstance(event, CallPlaced | CallStarted) and event.call_id not in self._calls
+        if begins and self._tasks is not None:
             events = self._calls[event.call_id] = Mailbox[Event]()
-            self._tasks.start_soon(self._follow, event, events)
+            self._tasks.start_soon(self._follow, event.call_id, events)
         mailbox = self._calls.get(event.call_id)
         if mailbox is None:
             return
@@ -132,12 +150,22 @@ class CallbackRunner:
             mailbox.close()
             del self._calls[event.call_id]
 
-    async def _follow(self, start: CallStarted, events: Mailbox[Event]) -> None:
-        fold = CallFold(start.call_id, self._prices)
+    async def _follow(self, call_id: str, events: Mailbox[Event]) -> None:
+        fold = CallFold(call_id, self._prices)
+        who = {"caller": "", "callee": "", "direction": ""}
         history: list[dict[str, Any]] = []
+        answered_by = ""
         async for event in events:
             measured = fold.feed(event)
             match event:
+                case CallPlaced():
+                    who = {"caller": event.caller, "callee": event.callee, "direction": "outbound"}
+                case CallStarted():
+                    who = {"caller": event.caller, "callee": event.callee, "direction": event.direction}
+                case MachineDetected() if event.answered_by != answered_by:
+                    answered_by = event.answered_by
+                    payload = {"call_id": call_id, "answered_by": answered_by}
+                    await _tell("on_machine", self._expected.get(call_id), payload)
                 case CallerSaid(text=text):
                     await self._said("user", text, event, history)
                 case AgentSaid(text=text) if text:
@@ -145,7 +173,8 @@ class CallbackRunner:
             for turn in measured:
                 await self._measured(turn, fold)
             if isinstance(event, CallEnded):
-                await self._ended(start, event, fold, history)
+                self._expected.pop(call_id, None)
+                await self._ended(who, event, fold, history)
 
     async def _said(self, role: str, text: str, event: Event, history: list[dict[str, Any]]) -> None:
         history.append({"role": role, "text": text, "timestamp": event.at})
@@ -158,12 +187,10 @@ class CallbackRunner:
             payload = {"call_id": turn.call_id, "turn": metrics, "cost_so_far": turn.cost_so_far}
             await _tell("on_metrics", self._callbacks.on_metrics, payload)
 
-    async def _ended(self, start: CallStarted, end: CallEnded, fold: CallFold, history: list[dict[str, Any]]) -> None:
+    async def _ended(self, who: dict[str, str], end: CallEnded, fold: CallFold, history: list[dict[str, Any]]) -> None:
         payload = {
             "call_id": end.call_id,
-            "caller": start.caller,
-            "callee": start.callee,
-            "direction": start.direction,
+            **who,
             "transcript": history,
             "metrics": fold.metrics(),
             "reason": end.reason,

@@ -25,6 +25,7 @@ UNITS = {
     "1k characters": 1e3,
     "1M characters": 1e6,
     "1M tokens": 1e6,
+    "call": 1.0,
     "free": 1.0,
 }
 """How much of an amount one price buys; times are measured in seconds."""
@@ -197,6 +198,8 @@ def _amount(unit: str, stage: str) -> str:
     """Which amount a unit measures when the sheet does not say."""
     if unit == "free":
         return "*"
+    if unit == "call":
+        return "calls"
     if "characters" in unit:
         return "characters"
     return _TIME_AMOUNT[stage]

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 CALLS = "calls"
 EVENTS = "events.jsonl"
+OPEN_FILES = 128  # more than the calls that are up at once, far fewer than a process may have
 TAIL = 64 * 1024  # bytes in which a call's CallEnded stands, with the measurements after it
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -90,12 +91,16 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             # a line is out at its end; half a character pair becomes the escape that JSON has for it
             file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+            while (
+                len(self._files) >= OPEN_FILES
+            ):  # the oldest is most likely one that was opened once more after its end
+                self._files.pop(next(iter(self._files))).close()
             self._files[line.call_id] = file
         file.write(line.text + "\n")
         if line.durable:
             file.flush()
             os.fsync(file.fileno())
-        if line.last:  # what follows the end (its last measurements) opens the file once more
+        if line.last:  # what follows the end (its last measurements, a recording) opens the file once more
             self._files.pop(line.call_id).close()
 
 

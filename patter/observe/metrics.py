@@ -14,7 +14,9 @@ from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallPlaced,
     CallStarted,
+    CarrierRecordingSaved,
     Event,
     Interrupted,
     ReplyHeard,
@@ -83,6 +85,7 @@ class CallFold:
         self.call_id = call_id
         self._prices = prices
         self._costs = CostFold(prices)
+        self._telephony = ""
         self._started: CallStarted | None = None
         self._ended: CallEnded | None = None
         self._turns: list[_Turn] = []
@@ -90,7 +93,9 @@ class CallFold:
         self._by_reply: dict[int, _Turn] = {}
         self._replies: dict[int, _Reply] = {}
         self._handlers: dict[type[Event], Callable[[Any], list[TurnMeasured]]] = {
+            CallPlaced: self._call_placed,
             CallStarted: self._call_started,
+            CarrierRecordingSaved: self._recording_saved,
             CallerSaid: self._caller_said,
             ReplyStarted: self._reply_started,
             ReplyReached: self._reply_reached,
@@ -136,13 +141,31 @@ class CallFold:
             stt_provider=start.stt,
             tts_provider=start.tts,
             llm_provider=start.llm,
-            telephony_provider=start.telephony,
+            telephony_provider=self._telephony,
         )
 
     # ------------------------------------------------------------------ one method per kind of event
 
+    def _call_placed(self, event: CallPlaced) -> list[TurnMeasured]:
+        self._telephony = event.telephony
+        return []
+
     def _call_started(self, event: CallStarted) -> list[TurnMeasured]:
-        self._started = event
+        self._started, self._telephony = event, event.telephony
+        return []
+
+    def _recording_saved(self, event: CarrierRecordingSaved) -> list[TurnMeasured]:
+        used = {"seconds": event.duration_s}
+        self._costs.add(
+            UsageMeasured(
+                call_id=self.call_id,
+                turn=0,
+                stage="telephony",
+                provider=self._telephony,
+                model="recording",
+                amounts=used,
+            )
+        )
         return []
 
     def _caller_said(self, event: CallerSaid) -> list[TurnMeasured]:

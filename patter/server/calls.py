@@ -21,8 +21,11 @@ from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallPlaced,
     CallStarted,
+    CarrierRecordingSaved,
     Event,
+    MachineDetected,
     RecordingSaved,
     TurnMeasured,
 )
@@ -45,6 +48,9 @@ class CallRow:
     callee: str = ""
     direction: str = ""
     line: str = ""
+    telephony: str = ""
+    ringing: bool = False
+    answered_by: str = ""
     started_at: float = 0.0
     ended_at: float = 0.0
     duration_s: float = 0.0
@@ -53,14 +59,22 @@ class CallRow:
     turns: int = 0
     cost_total: float = 0.0
     recording: str = ""
+    carrier_recording: str = ""
     transcript: list[dict[str, Any]] = field(default_factory=list)
 
     def apply(self, event: Event) -> None:
         """Take in the call's next event."""
         match event:
-            case CallStarted():
-                self.agent, self.line, self.direction = event.agent, event.line, event.direction
+            case CallPlaced():
+                self.agent, self.direction, self.telephony = event.agent, "outbound", event.telephony
                 self.caller, self.callee, self.started_at = event.caller, event.callee, event.at
+                self.ringing = True
+            case CallStarted():
+                self.agent, self.line, self.direction = event.agent or self.agent, event.line, event.direction
+                self.caller, self.callee, self.started_at = event.caller, event.callee, event.at
+                self.telephony, self.ringing = event.telephony, False
+            case MachineDetected():
+                self.answered_by = event.answered_by
             case CallerSaid():
                 self.turns += 1
                 self.transcript.append({"role": "user", "text": event.text, "timestamp": event.at})
@@ -70,6 +84,8 @@ class CallRow:
                 self.cost_total = max(self.cost_total, event.cost_so_far)
             case RecordingSaved():
                 self.recording = event.path
+            case CarrierRecordingSaved():
+                self.carrier_recording = event.url
             case CallEnded():
                 self.ended_at, self.duration_s = event.at, event.duration_s
                 self.reason, self.detail = event.reason, event.detail
@@ -83,16 +99,24 @@ class CallRow:
             "callee": self.callee,
             "direction": self.direction,
             "line": self.line,
-            "state": "ended" if self.ended_at else "live",
+            "telephony": self.telephony,
+            "state": "ended" if self.ended_at else "ringing" if self.ringing else "live",
+            "answered_by": self.answered_by,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
-            "duration_s": self.duration_s if self.ended_at else round(now - self.started_at, 3),
+            "duration_s": self._duration_s(now),
             "reason": self.reason,
             "detail": self.detail,
             "turns": self.turns,
             "cost_total": self.cost_total,
             "recording": self.recording,
+            "carrier_recording": self.carrier_recording,
         }
+
+    def _duration_s(self, now: float) -> float:
+        if self.ended_at:
+            return self.duration_s
+        return 0.0 if self.ringing else round(now - self.started_at, 3)
 
 
 class CallLog:
@@ -125,7 +149,7 @@ class CallLog:
     def record(self, event: Event) -> None:
         """Take in an event of the bus (a sink)."""
         call_id = event.call_id
-        if isinstance(event, CallStarted):
+        if isinstance(event, CallPlaced | CallStarted) and call_id not in self._live:
             self._live[call_id] = CallRow(call_id)
             self._add(call_id, event.at)
         row = self._live.get(call_id) or self._ended.get(call_id)
@@ -148,7 +172,7 @@ class CallLog:
         return call_id in self._known
 
     def live(self) -> list[dict[str, Any]]:
-        """The rows of the calls that are going on, newest first."""
+        """The rows of the calls that are going on or ringing, newest first."""
         now = self._clock.now()
         return [row.to_json(now) for row in sorted(self._live.values(), key=lambda row: -row.started_at)]
 

@@ -16,9 +16,11 @@ from patter.events import (
     Event,
     FaultOccurred,
     GuardrailTripped,
+    MachineDetected,
     ReplyText,
     ToolCalled,
     ToolReturned,
+    TransferFailed,
     TransferRequested,
     TurnMeasured,
     to_json,
@@ -104,8 +106,13 @@ class TextPage(Page):
                 self._aside(f"guardrail {guardrail} replaced the reply")
             case FaultOccurred(provider=provider, problem=problem, fix=fix):
                 self._aside(f"{provider}: {problem}" + (f". {fix}" if fix else ""))
-            case TransferRequested(number=number, by=by):
-                self._aside(f"transfer to {number}, asked for by the {by}")
+            case TransferRequested(number=number, by=by, warm=warm):
+                how = "transfer with a summary" if warm else "transfer"
+                self._aside(f"{how} to {number}, asked for by the {by}")
+            case TransferFailed(number=number, problem=problem):
+                self._aside(f"no transfer to {number}: {problem}")
+            case MachineDetected(answered_by=answered_by):
+                self._aside(f"answered by: {answered_by}")
             case TurnMeasured(turn=turn, cost_so_far=cost):
                 self._turns, self._cost = max(self._turns, turn), cost
             case CallEnded():
