@@ -111,6 +111,12 @@ def as_text(agent: Agent) -> Agent:
     return replace(agent, provider=KEYLESS, stt=embedded_stt(), tts=embedded_tts())
 
 
+def check_callback(callback: object, name: str) -> None:
+    """Raise TypeError, naming it, unless `callback` is a function or None."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{name} must be a function of one dict, not {type(callback).__name__}")
+
+
 def check_on_message(on_message: object) -> None:
     """Raise TypeError or ValueError unless `on_message` is a function, a URL (http, https, ws, wss) or None."""
     if isinstance(on_message, str):

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from patter.builders import Keys, check_agent
+from patter.builders import Keys, check_agent, check_callback
 from patter.bus import Bus
 from patter.events import (
     AgentSaid,
@@ -53,9 +53,7 @@ class Callbacks:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            value = getattr(self, item.name)
-            if value is not None and not callable(value):
-                raise TypeError(f"{item.name} must be a function of one dict, not {type(value).__name__}")
+            check_callback(getattr(self, item.name), item.name)
 
 
 class CallbackRunner:

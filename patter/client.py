@@ -191,7 +191,7 @@ class Patter:
             raise ValueError(f"ring_timeout must be from 5 to 600 seconds, not {ring_timeout!r}")
         _check_port(port)
         builders.check_on_message(on_message)
-        Callbacks(on_machine)  # a TypeError, if it is no function
+        builders.check_callback(on_machine, "on_machine")
         self._check_carrier("call()")
         spoken = replace(agent, first_message=first_message) if first_message else agent
         answer = IncomingHandler(on_message) if callable(on_message) else on_message

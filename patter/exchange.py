@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import aiohttp
 
+from patter.builders import Carrier
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.exceptions import PatterConnectionError
@@ -19,23 +20,26 @@ from patter.server.telnyx_routes import TelnyxRoutes
 from patter.server.twilio_routes import Account, Files, TwilioRoutes
 
 
+def rest_of(carrier: Carrier, http: aiohttp.ClientSession) -> TwilioRest | TelnyxRest:
+    """The REST client of a carrier. Raises PatterConnectionError without one, ValueError for what cannot be a credential."""
+    if carrier.name == "twilio":
+        return TwilioRest(http, carrier.account, carrier.secret, carrier.api_base)
+    if carrier.name == "telnyx":
+        return TelnyxRest(http, carrier.secret, carrier.api_base)
+    raise PatterConnectionError("A phone line needs a carrier: give the credentials of Twilio or Telnyx.")
+
+
 def join(
     settings: LineSettings, desk: Desk, files: Files, clock: Clock, bus: Bus, http: aiohttp.ClientSession
 ) -> Joined:
-    """The carrier of these settings, ready for a front door. Raises PatterConnectionError without one, ValueError for a
-    credential that cannot be right."""
-    carrier = settings.carrier
-    rest: TwilioRest | TelnyxRest
+    """The carrier of these settings, ready for a front door. Raises as `rest_of` does."""
+    carrier, rest = settings.carrier, rest_of(settings.carrier, http)
     routes: CarrierRoutes
-    if carrier.name == "twilio":
-        rest = TwilioRest(http, carrier.account, carrier.secret, base_url=carrier.api_base)
+    if isinstance(rest, TwilioRest):
         account = Account(carrier.account, carrier.secret)
         routes = TwilioRoutes(desk, files, clock, [account], "", bus=bus, rest=rest, record=settings.recording)
-    elif carrier.name == "telnyx":
-        rest = TelnyxRest(http, carrier.secret, base_url=carrier.api_base)
-        routes = TelnyxRoutes(desk, files, clock, carrier, "", bus=bus, rest=rest, record=settings.recording)
     else:
-        raise PatterConnectionError("A phone line needs a carrier: give the credentials of Twilio or Telnyx.")
+        routes = TelnyxRoutes(desk, files, clock, carrier, "", bus=bus, rest=rest, record=settings.recording)
 
     async def point(public_url: str) -> NumberSetup:
         return await point_number(rest, carrier, settings.number, public_url, take=settings.take_number)

@@ -53,7 +53,10 @@ def test_keys_given_to_patter_make_engines_available() -> None:
         ({"to": "5551234567", "agent": embedded()}, ValueError, r"to must be an E\.164"),
         ({"to": TO, "agent": "hello"}, TypeError, "agent must be an Agent"),
         ({"to": TO, "agent": embedded(), "from_number": "1"}, ValueError, "from_number"),
-        ({"to": TO, "agent": embedded()}, NotInThisVersion, "dialling out"),
+        ({"to": TO, "agent": embedded(), "ring_timeout": 2}, ValueError, "5 to 600 seconds"),
+        ({"to": TO, "agent": embedded(), "on_machine": "beep"}, TypeError, "on_machine must be a function"),
+        ({"to": TO, "agent": embedded(), "port": -1}, ValueError, "port must be"),
+        ({"to": TO, "agent": embedded()}, ValueError, "webhook_url is missing"),
     ],
 )
 async def test_a_call_is_checked_before_anything_is_dialled(
@@ -81,6 +84,9 @@ async def test_a_call_needs_a_carrier() -> None:
         ({"on_message": "ftp://example.com"}, ValueError, "on_message must be"),
         ({"on_message": 3}, TypeError, "on_message must be"),
         ({}, ValueError, "webhook_url is missing"),
+        ({"agents": {"0800": embedded()}}, ValueError, r"E\.164"),
+        ({"agents": {TO: "hello"}}, TypeError, "agent must be an Agent"),
+        ({"tunnel": True}, ValueError, "dashboard to everybody"),
     ],
 )
 async def test_serving_is_checked_before_a_port_is_opened(
