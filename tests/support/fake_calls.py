@@ -16,7 +16,7 @@ from patter.events import AgentChanged, AgentSaid, CallEnded, CallerSaid, CallSt
 from patter.exceptions import PatterError
 from patter.models import Agent, OnMessage
 from patter.ports import CallInfo, Transport
-from patter.signals import DigitPressed, HungUp
+from patter.signals import DigitPressed, HungUp, MachineDetected
 
 GREETING = "Hello from the fake."
 
@@ -32,6 +32,7 @@ class FakeSession:
         self.said: list[str] = []
         self.digits: list[str] = []
         self.heard: list[bytes] = []
+        self.verdicts: list[MachineDetected] = []
         self.interrupted = 0
         self.stubborn = False
         """A stubborn call ignores every wish to end it."""
@@ -49,7 +50,7 @@ class FakeSession:
                 call_id=self.call.call_id,
                 caller=self.call.caller,
                 callee=self.call.callee,
-                direction="inbound" if self.call.direction == "inbound" else "test",
+                direction=self.call.direction if self.call.direction in ("inbound", "outbound") else "test",  # type: ignore[arg-type]
                 agent=self.name,
                 agent_version=self.version,
                 line=f"{plays.encoding}/{plays.rate}" if plays else "text",
@@ -80,8 +81,10 @@ class FakeSession:
             match signal:
                 case DigitPressed(digit):
                     self.digits.append(digit)
+                case MachineDetected():
+                    self.verdicts.append(signal)
                 case HungUp(reason, detail):
-                    self._finish("line_lost" if reason == "line_lost" else "caller_hung_up", detail)
+                    self._finish(reason if reason in ("line_lost", "transferred") else "caller_hung_up", detail)  # type: ignore[arg-type]
 
     def _finish(self, reason: EndReason, detail: str) -> None:
         if not self.stubborn:
