@@ -1,19 +1,21 @@
-"""What every transport must do, whoever is behind it: text line, faked line and a Twilio media stream pass the same suite."""
+"""What every transport must do, whoever is behind it: text line, faked line and every carrier's media stream pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import pytest
 
-from patter.audio.format import MULAW_8K, AudioChunk
+from patter.audio.format import AudioChunk
 from patter.clock import Clock
 from patter.ports import Transport
 from patter.signals import HungUp, PlayoutEnded, PlayoutStarted, TransportSignal
+from patter.transports.media_stream import StreamTransport
 from patter.transports.text import TextTransport
-from patter.transports.twilio import TwilioTransport
-from patter.wire import twilio
+from patter.wire.stream import Mark, Play
+from tests.support.lines import LINES, LineKind
 from tests.support.parts import FakeLine
 from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
 
@@ -25,28 +27,25 @@ def anyio_backend() -> object:
     return VIRTUAL_BACKEND
 
 
-START = twilio.Start("MZ1", "AC1", "CA1", MULAW_8K)
-CARRIER = twilio.CarrierWriter("MZ1", "AC1", "CA1")
-
-
 class PlayingCarrier:
     """The far end of a media stream: plays in real time, returns marks after playout, all of them on clear."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, line: LineKind, clock: Clock) -> None:
+        self._line = line
+        self._chair = line.chair()
         self._clock = clock
         self._free_at = 0.0
         self._pending: dict[str, object] = {}
-        self.transport = TwilioTransport(START, self, clock)
+        self.transport = StreamTransport("call-1", line.wire(), self, clock)
 
     def send(self, text: str) -> None:
-        message = twilio.read_server(text, "MZ1")
+        message = self._line.read(text)  # raises for anything the carrier would refuse or misplay
         now = self._clock.now()
-        if isinstance(message, twilio.Mark):
+        if isinstance(message, Mark):
             wait = max(0.0, self._free_at - now)
             self._pending[message.name] = self._clock.call_later(wait, lambda: self._return(message.name))
-        elif isinstance(message, twilio.Play):
-            ms = START.format.ms_of(len(message.sound))
-            self._free_at = max(now, self._free_at) + ms / 1000
+        elif isinstance(message, Play):
+            self._free_at = max(now, self._free_at) + self._line.plays.ms_of(len(message.sound)) / 1000
         else:
             self._free_at = now
             for name in list(self._pending):
@@ -54,20 +53,20 @@ class PlayingCarrier:
 
     def _return(self, name: str) -> None:
         if self._pending.pop(name, None) is not None:
-            self.transport.feed(CARRIER.mark(name))
+            self.transport.feed(self._chair.mark(name))
 
     def close(self) -> None:
         """Hung up."""
 
 
-def carried(clock: Clock) -> Transport:
-    return PlayingCarrier(clock).transport
+def carried(line: LineKind, clock: Clock) -> Transport:
+    return PlayingCarrier(line, clock).transport
 
 
 TRANSPORTS = [
     pytest.param(TextTransport, id="text"),
     pytest.param(FakeLine, id="faked line"),
-    pytest.param(carried, id="twilio"),
+    *(pytest.param(partial(carried, line), id=line.name) for line in LINES),
 ]
 Make = Callable[[Clock], Transport]
 
@@ -149,6 +148,35 @@ async def test_what_was_cleared_can_go_on_from_there(make: Make) -> None:
     transport.finish(1)
     assert [s.reply_id for s in await collect(transport, 4) if isinstance(s, PlayoutEnded)] == [1]
     assert transport.heard_ms(1) == pytest.approx(2000, abs=1)
+
+
+@pytest.mark.parametrize("make", TRANSPORTS)
+async def test_a_clear_after_the_last_sound_was_given_keeps_the_reply_from_ending(make: Make) -> None:
+    clock = virtual_clock()
+    transport = make(clock)
+    if transport.abilities.plays is None:
+        return
+    say(transport, 1, 1000.0)
+    transport.finish(1)  # synthesis is long over; only the line still plays
+    await anyio.sleep(0.8)
+    assert transport.clear() == pytest.approx(800, abs=100)
+    say(transport, 2, 300.0)
+    transport.finish(2)
+    told = [s for s in await collect(transport, 3) if isinstance(s, (PlayoutStarted, PlayoutEnded)) and s.reply_id == 2]
+    assert [type(signal) for signal in told] == [PlayoutStarted, PlayoutEnded]
+    assert told[1].at - told[0].at == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("make", TRANSPORTS)
+async def test_sound_given_in_crumbs_is_heard_whole(make: Make) -> None:
+    transport = make(virtual_clock())
+    if transport.abilities.plays is None:
+        return
+    for crumb in range(41):
+        say(transport, 1, 5.0, crumb * 5.0)
+    transport.finish(1)
+    assert [s.reply_id for s in await collect(transport, 3) if isinstance(s, PlayoutEnded)] == [1]
+    assert transport.heard_ms(1) == pytest.approx(205, abs=1)
 
 
 @pytest.mark.parametrize("make", TRANSPORTS)
