@@ -20,13 +20,15 @@ from patter.call.toolbox import Toolbox
 from patter.clock import Clock
 from patter.conversations.pipeline import Pipeline
 from patter.events import Event
+from patter.exceptions import PatterError, ProviderError
 from patter.guard import Guards
 from patter.mailbox import Mailbox
 from patter.models import Agent
-from patter.ports import Abilities, Ask, CallInfo, Ear, Transport
+from patter.ports import Abilities, AnsweredBy, Ask, CallInfo, Ear, Transport
 from patter.signals import (
     DigitPressed,
     HungUp,
+    MachineDetected,
     ResponderPiece,
     TextDelta,
     Transcribed,
@@ -53,10 +55,19 @@ class FakeLine:
         self.played: list[tuple[float, int, float]] = []  # (sent at, reply_id, at_ms)
         self.cleared_at: list[float] = []
         self.hung_up = False
+        self.can_announce = False
+        self.refusal = ""
+        """Why the carrier of this line refuses transfers and announcements; "" = it does not."""
+        self.answer_s = 0.0
+        """How long the carrier takes to answer them."""
+        self.leaves_first = False
+        """Whether the stream of a call that was handed over ends before the carrier's answer is there."""
+        self.transfers: list[tuple[float, str, str]] = []  # (asked at, number, summary)
+        self.announced: list[str] = []
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(PCM_16K, PCM_16K)
+        return Abilities(PCM_16K, PCM_16K, transfer=True, announce=self.can_announce)
 
     def listen(self, ear: Ear) -> None:
         self._ear = ear
@@ -105,10 +116,20 @@ class FakeLine:
         """Accepted."""
 
     async def transfer(self, number: str, summary: str = "") -> None:
-        """Accepted."""
+        self.transfers.append((self._clock.now(), number, summary))
+        await self._answered()
 
     async def announce(self, text: str) -> None:
-        """Accepted."""
+        self.announced.append(text)
+        await self._answered()
+
+    async def _answered(self) -> None:
+        await anyio.sleep(self.answer_s)
+        if self.refusal:
+            raise PatterError(self.refusal)
+        if self.leaves_first:
+            self.leaves()
+            await anyio.sleep(0.2)
 
     async def hang_up(self) -> None:
         self.hung_up = True
@@ -135,6 +156,10 @@ class FakeLine:
     def types(self, text: str) -> None:
         """The caller types."""
         self._said.put(Typed(text))
+
+    def answers(self, answered_by: AnsweredBy, *, ready: bool = True) -> None:
+        """The carrier says who answered."""
+        self._said.put(MachineDetected(answered_by, ready))
 
     def leaves(self, reason: str = "caller_hung_up") -> None:
         """The caller hangs up."""
@@ -231,17 +256,23 @@ class ToneSynthesizer:
     voice = "tone"
 
     def __init__(self, delay: float = 0.06) -> None:
-        self._delay = delay
+        self.delay = delay
         self.spoken: list[str] = []
+        self.breaks_after_ms: int | None = None
+        """How much sound it still makes before it fails."""
 
     async def start(self) -> None:
         """Ready."""
 
     async def synthesize(self, text: str) -> AsyncIterator[AudioChunk]:
         self.spoken.append(text)
-        await anyio.sleep(self._delay)
+        await anyio.sleep(self.delay)
         left = len(text) * MS_PER_CHARACTER
         while left > 0:
+            if self.breaks_after_ms is not None:
+                self.breaks_after_ms -= 200
+                if self.breaks_after_ms < 0:
+                    raise ProviderError("the voice is gone", provider="tone", stage="tts")
             yield AudioChunk(PCM_16K.quiet(min(200, left)), PCM_16K)
             left -= 200
 
@@ -276,6 +307,8 @@ class Cast:
     lines: list[str | list[ResponderPiece]] = field(default_factory=list)
     recognition_s: float = 0.3
     thinking_s: float = 0.1
+    voicemail: str = ""
+    voice: bool = True
 
 
 def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
@@ -294,15 +327,17 @@ def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
             clock=clock,
             transcriber=ScriptedTranscriber(clock, cast.utterances, cast.recognition_s),
             detector=LoudnessDetector(),
-            synthesizer=synthesizer,
+            synthesizer=synthesizer if cast.voice else None,
         )
-        return Outfit(conversation, *rework(_, agent))
+        return Outfit(conversation, *rework(_, agent), tts="tone/test" if cast.voice else "")
 
     def rework(_: Steered, agent: Agent) -> tuple[Toolbox, Callable[[str, str], tuple[str, str | None]]]:
         return Toolbox(agent.tools or []), Guards(agent.guardrails or []).screen
 
     carried = transport or line
-    session = CallSession(CallInfo("CA1"), cast.agent, carried, bus, clock, Wiring(outfit, rework))
+    call = CallInfo("CA1", "+15550001111", "+15550002222", "outbound", "loopback")
+    wiring = Wiring(outfit, rework)
+    session = CallSession(call, cast.agent, carried, bus, clock, wiring, voicemail=cast.voicemail)
     return Stage(clock, bus, seen, carried, session, responder, synthesizer, line)
 
 
