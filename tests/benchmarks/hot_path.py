@@ -37,9 +37,9 @@ from patter.ports import CallInfo, Screen
 from patter.providers.embedded.decode_queue import DecodeQueue
 from patter.providers.embedded.silero import SileroDetector
 from patter.providers.embedded.whisper import WhisperTranscriber
-from patter.transports import twilio
-from patter.transports.twilio import TwilioTransport
-from patter.wire.twilio import CarrierWriter, Start, read
+from patter.transports.media_stream import StreamTransport
+from patter.wire import twilio
+from patter.wire.twilio import CarrierWriter, Start, TwilioStream, read
 from tests.benchmarks.faked_engine import OneAnswer, ToneVoice
 from tests.benchmarks.processes import Neighbours
 
@@ -108,7 +108,7 @@ class Nowhere:
         """Gone."""
 
 
-def call(clock: Clock, home: Path) -> tuple[TwilioTransport, CallSession]:
+def call(clock: Clock, home: Path) -> tuple[StreamTransport, CallSession]:
     """A call as the engine makes it, with the real ears."""
     bus = Bus(clock)
     journal = Journal(home)
@@ -116,7 +116,7 @@ def call(clock: Clock, home: Path) -> tuple[TwilioTransport, CallSession]:
     writer = CarrierWriter("MZ" + "0" * 32, "AC" + "0" * 32, "CA" + "0" * 32)
     start = read(writer.start())
     assert isinstance(start, Start)
-    transport = TwilioTransport(start, Nowhere(), clock)
+    transport = StreamTransport(start.call_sid, TwilioStream(start), Nowhere(), clock)
 
     def rework(_: Steered, agent: Agent) -> tuple[Toolbox, Screen]:
         return Toolbox([]), lambda _so_far, text: (text, None)

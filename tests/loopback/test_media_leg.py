@@ -13,7 +13,7 @@ import pytest
 from patter.audio.format import MULAW_8K, AudioChunk
 from patter.loopback.media_leg import MediaLeg
 from patter.signals import DigitPressed, HungUp, PlayoutAdvanced, PlayoutEnded, PlayoutStarted, TransportSignal
-from patter.transports.twilio import TwilioTransport
+from patter.transports.media_stream import StreamTransport
 from patter.wire import twilio
 from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
 
@@ -37,7 +37,8 @@ class Pair:
         self.texts: list[tuple[float, str]] = []
         writer = twilio.CarrierWriter("MZ1", "AC1", "CA1")
         self.leg = MediaLeg(writer, MULAW_8K, self.clock, self.mouth, self.ear, read=from_server)
-        self.transport: TwilioTransport | None = None
+        self.start: twilio.Start | None = None
+        self.transport: StreamTransport | None = None
         self.signals: list[TransportSignal] = []
         self.frames: list[AudioChunk] = []
 
@@ -51,7 +52,8 @@ class Pair:
         self.texts.append((self.clock.now(), text))
         message = twilio.read(text)
         if isinstance(message, twilio.Start):
-            self.transport = TwilioTransport(message, self, self.clock)
+            self.start = message
+            self.transport = StreamTransport(message.call_sid, twilio.TwilioStream(message), self, self.clock)
             self.transport.listen(self.frames.append)
         elif self.transport is not None:
             self.transport.feed(text)
@@ -93,8 +95,8 @@ async def test_frames_leave_on_an_absolute_clock_with_running_numbers() -> None:
         assert message["sequenceNumber"] == str(number + 1)
         assert message["media"]["chunk"] == str(number)
         assert message["media"]["timestamp"] == str(20 * number)
-    assert pair.transport is not None
-    assert pair.transport.start.parameters == {"token": "t"}
+    assert pair.start is not None
+    assert pair.start.parameters == {"token": "t"}
     assert pair.leg.stats.frames_sent == 50
     assert pair.leg.stats.slips == 0
 
@@ -124,7 +126,8 @@ async def test_playout_is_real_time_and_marks_tell_it_within_a_frame() -> None:
         60,
         460,
         860,
-        1000,
+        1000,  # the end of so much sound at once ...
+        1000,  # ... and of the reply
     ]
     assert isinstance(ended, PlayoutEnded)
     assert ended.at == pytest.approx(sent_at + 1.02, abs=0.021)
@@ -139,7 +142,7 @@ async def test_a_clear_stops_the_ear_at_once_and_returns_every_mark() -> None:
         marks_before = sum('"mark"' in text for _, text in pair.texts)
         heard = pair.transport.clear()
         await anyio.sleep(0.001)
-        assert sum('"mark"' in text for _, text in pair.texts) - marks_before == 7
+        assert sum('"mark"' in text for _, text in pair.texts) - marks_before == 8
         await anyio.sleep(0.5)
         assert pair.leg.queued_ms == 0.0
     loud = [at for at, frame in pair.heard if frame[0] == 0x40]

@@ -15,7 +15,7 @@ from patter.audio.format import AudioChunk
 from patter.clock import Clock
 from patter.exceptions import PatterConnectionError
 from patter.loopback.twilio import CallOver, Dial, LoopbackTwilio
-from patter.transports.twilio import TwilioTransport
+from patter.transports.media_stream import StreamTransport
 from patter.wire import twilio, twilio_signature, twiml
 
 pytestmark = pytest.mark.anyio
@@ -67,13 +67,13 @@ class Office:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         texts = Texts(socket)
-        transport: TwilioTransport | None = None
+        transport: StreamTransport | None = None
         frames = 0
         async for message in socket:
             first = twilio.read(message.data) if transport is None else None
             if isinstance(first, twilio.Start):
                 self.starts.append(first)
-                transport = TwilioTransport(first, texts, Clock())
+                transport = StreamTransport(first.call_sid, twilio.TwilioStream(first), texts, Clock())
                 transport.listen(self.echo(transport))
             elif transport is not None:
                 transport.feed(message.data)
@@ -89,7 +89,7 @@ class Office:
         self.ends += [signal.reason async for signal in transport.signals() if hasattr(signal, "reason")]
         return socket
 
-    def echo(self, transport: TwilioTransport) -> object:
+    def echo(self, transport: StreamTransport) -> object:
         at = 0.0
 
         def ear(chunk: AudioChunk) -> None:

@@ -30,9 +30,9 @@ from patter.ports import Ask, CallInfo, Screen, Transport
 from patter.server.desk import Desk
 from patter.signals import ResponderPiece, TextDelta
 from patter.softphone.wavdevice import recorded_caller
+from patter.transports.media_stream import StreamTransport
 from patter.transports.text import TextTransport
-from patter.transports.twilio import TwilioTransport
-from patter.wire.twilio import CarrierWriter, Play, Start, read, read_server
+from patter.wire.twilio import CarrierWriter, Play, Start, TwilioStream, read, read_server
 from tests.support.parts import LoudnessDetector, ScriptedTranscriber
 from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
 
@@ -132,7 +132,7 @@ class Telephone:
         read = partial(read_server, stream_sid=writer.stream_sid)
         self.leg = MediaLeg(writer, MULAW_8K, house.clock, self._device.mouth, self._hear, read=read)
         self._stream = writer.stream_sid
-        self._transport: TwilioTransport | None = None
+        self._transport: StreamTransport | None = None
         self._ends = 0.0  # until when the carrier has sound
         self.late: list[float] = []
         self.heard: dict[int, int] = {}
@@ -153,7 +153,7 @@ class Telephone:
         if self._transport is not None:
             self._transport.feed(text)
         elif isinstance(start := read(text), Start):
-            self._transport = TwilioTransport(start, self, self._house.clock)
+            self._transport = StreamTransport(start.call_sid, TwilioStream(start), self, self._house.clock)
             self._house.desk.start(CallInfo(start.call_sid), self._house.file, self._transport)
 
     def send(self, text: str) -> None:

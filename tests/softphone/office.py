@@ -16,7 +16,7 @@ from patter.audio.format import PCM_16K, AudioChunk
 from patter.audio.level import rms_dbfs
 from patter.clock import Clock
 from patter.signals import DigitPressed, HungUp, PlayoutEnded, PlayoutStarted
-from patter.transports.twilio import TwilioTransport
+from patter.transports.media_stream import StreamTransport
 from patter.wire import twilio, twiml
 
 TONE = (np.sin(np.arange(1600) * 2 * np.pi * 500 / 16_000) * 6000).astype(np.int16).tobytes()  # 100 ms of 500 Hz
@@ -48,14 +48,14 @@ class Office:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         wire = _Texts(socket)
-        transport: TwilioTransport | None = None
+        transport: StreamTransport | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wire.close_when_asked)
             async for message in socket:
                 if transport is not None:
                     transport.feed(message.data)
                 elif isinstance(start := twilio.read(message.data), twilio.Start):
-                    transport = TwilioTransport(start, wire, Clock())
+                    transport = StreamTransport(start.call_sid, twilio.TwilioStream(start), wire, Clock())
                     self.formats.append(f"{start.format.encoding}/{start.format.rate}")
                     tasks.start_soon(self._note, transport)
                     transport.listen(self._agent(transport))
@@ -64,7 +64,7 @@ class Office:
             wire.close()
         return socket
 
-    def _agent(self, transport: TwilioTransport) -> Callable[[AudioChunk], None]:
+    def _agent(self, transport: StreamTransport) -> Callable[[AudioChunk], None]:
         line = transport.abilities.hears
         assert line is not None
         to_pcm, from_pcm = Converter(line, PCM_16K), Converter(PCM_16K, line)
@@ -93,7 +93,7 @@ class Office:
             speak(self.greeting_ms)
         return ear
 
-    async def _note(self, transport: TwilioTransport) -> None:
+    async def _note(self, transport: StreamTransport) -> None:
         async for signal in transport.signals():
             match signal:
                 case PlayoutStarted(reply_id):
