@@ -53,7 +53,7 @@ class Dialect:
     def fix(self, status: int, code: str, message: str) -> str:
         """What the user can do about this error."""
         for phrase, fix in self.phrases.items():
-            if re.search(rf"\b{re.escape(phrase)}\b", message, re.IGNORECASE):
+            if re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", message, re.IGNORECASE):
                 return fix
         found = self.fixes.get(code) or self.statuses.get(status)
         if found:

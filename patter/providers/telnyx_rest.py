@@ -101,8 +101,9 @@ _STATUSES = {
     422: "Telnyx does not take these values, or the call has ended: its message says which",
     429: _SOON,
 }
-_PHRASES = {  # 10010 and 10015 have many causes; the D codes are those of Telnyx' SIP side
+_PHRASES = {  # some codes have many causes; a field stands in brackets, the D codes are those of Telnyx' SIP side
     "connection_id": _CONNECTION,
+    "(/from)": _FROM,
     "origination number": _FROM,
     "D35": _FROM,
     "D51": _FROM,

@@ -245,6 +245,15 @@ async def test_a_refusal_says_what_to_do(status: int, code: str, title: str, tod
     assert len(desk.asked) == (3 if status in (429, 503) else 1)
 
 
+async def test_a_number_that_we_may_not_call_from_is_told_from_one_that_cannot_be_called() -> None:
+    for field, todo in (("/from", "number of this Telnyx account"), ("/to", "check that it exists")):
+        problem = {"code": "10002", "title": "Invalid phone number", "source": {"pointer": field}}
+        async with rest(RestDesk(said(422, errors=[problem]))) as ours:
+            with pytest.raises(CarrierError) as caught:
+                await ours.dial(connection_id=CONNECTION, to=HUMAN, caller=OURS)
+        assert todo in caught.value.fix
+
+
 async def test_the_field_that_is_wrong_is_named() -> None:
     problem = {"code": "10032", "title": "Invalid value", "detail": "Invalid value", "source": {"pointer": "/codec"}}
     async with rest(RestDesk(said(422, errors=[problem]))) as ours:
