@@ -161,6 +161,10 @@ class FakeLine:
         """The carrier says who answered."""
         self._said.put(MachineDetected(answered_by, ready))
 
+    def signal(self, signal: TransportSignal) -> None:
+        """The line says something out of turn."""
+        self._said.put(signal)
+
     def leaves(self, reason: str = "caller_hung_up") -> None:
         """The caller hangs up."""
         self._said.put(HungUp(reason))
