@@ -50,6 +50,11 @@ class Arrivals:
         self._waiting[token] = (arrival, self._clock.now() + self._life_s)
         return token
 
+    def token_of(self, call_id: str) -> str | None:
+        """The token of a call that waits, for an answer that is asked for again; None if it waits no more."""
+        self._forget_late()
+        return next((token for token, (arrival, _) in self._waiting.items() if arrival.call.call_id == call_id), None)
+
     def take(self, token: str) -> Arrival:
         """The call of a token, which is used up by this. Raises Refused for one that is unknown, used or too old."""
         arrival, until = self._waiting.pop(token, (None, 0.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import IntEnum
 
 import anyio
 
@@ -43,11 +43,13 @@ _WHY = {
 }
 
 
-class _Step(Enum):
-    RINGING = "ringing"
-    LISTENING = "listening"  # that person hears the summary
-    READY = "ready"  # that person is in the room
-    OVER = "over"
+class _Step(IntEnum):
+    """How far the leg has come; never back."""
+
+    RINGING = 0
+    LISTENING = 1  # that person hears the summary
+    READY = 2  # that person is in the room
+    OVER = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -68,8 +70,8 @@ class Consultation:
         return self.leg == call_sid
 
     def reached(self, step: _Step, why: str = "") -> None:
-        """The leg has come so far; what is over stays so."""
-        if self.step is not _Step.OVER:
+        """The leg has come so far; a webhook that comes twice or late changes nothing."""
+        if step > self.step:
             self.step, self.why = step, why
             self.changed.set()
             self.changed = anyio.Event()

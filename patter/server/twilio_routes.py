@@ -135,11 +135,11 @@ class TwilioRoutes:
             return _twiml(hang_up())
         if isinstance(arrival, str):
             return _twiml(say_and_hang_up(arrival))
-        token = self._arrivals.expect(arrival)
+        token = self._arrivals.token_of(call_sid) or self._arrivals.expect(arrival)  # asked again: the same answer
         return _twiml(connect_stream(self._gate.stream(token)))
 
     def _inbound(self, webhook: Webhook, call_sid: str) -> Arrival | str:
-        """The call that comes in, or a sentence why it cannot be taken. Raises Refused for a rehearsal's number that leads nowhere."""
+        """The call that comes in, or a sentence why it cannot be taken. Raises Refused for a rehearsal's unknown number."""
         account, form = webhook.account, webhook.form
         number = form.get("To", "")
         route = self._desk.route_of(number)
