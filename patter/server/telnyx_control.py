@@ -198,7 +198,9 @@ class TelnyxControl:
 
     async def announce(self, text: str) -> None:
         """Let the carrier say `text` and end the call; returns when the last word has been said."""
-        words = plain(text, SPEECH_LIMIT)
+        words = _spoken(text)
+        if not 0 < len(words) <= SPEECH_LIMIT:
+            raise PatterError(f"Telnyx says 1 to {SPEECH_LIMIT:,} characters at once, not {len(words):,}.")
         handover = self._handovers.begin(self._call_id, Stage.ANNOUNCED)
         try:
             await self._speak(self._handle, words)
@@ -213,17 +215,17 @@ class TelnyxControl:
         """Hand the call to `number`, with a `summary` after telling that person. See `CarrierControl.transfer`."""
         if not is_e164(number):
             raise PatterError('A call is handed to an E.164 number such as "+15551234567".')
-        handover = self._handovers.begin(self._call_id, Stage.CONSULTED if summary else Stage.HANDED)
-        words = plain(summary, SPEECH_LIMIT)
+        words, joined = _spoken(summary)[:SPEECH_LIMIT], False
+        handover = self._handovers.begin(self._call_id, Stage.CONSULTED if words else Stage.HANDED)
         try:
-            if summary:
+            if words:
                 await self._consult(handover, number)
             else:
                 await self._hand(handover, number)
             await self._see_through(handover, number, words)
-            self.left = True
+            self.left = joined = True
         finally:
-            if not self.left:
+            if not joined:
                 await self._drop(handover)
             self._handovers.end(handover)
 
@@ -273,6 +275,11 @@ class TelnyxControl:
 
     async def _command(self, action: str, **fields: str | int | None) -> None:
         await self._rest.command(self._handle, action, **fields)
+
+
+def _spoken(text: str) -> str:
+    """A text as one line of printable characters."""
+    return plain(" ".join(text.split()), len(text))
 
 
 async def _unless_gone(asked: Awaitable[Mapping[str, object] | None]) -> None:
