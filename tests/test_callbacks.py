@@ -9,7 +9,16 @@ import pytest
 from patter.builders import Keys, embedded_stt, embedded_tts
 from patter.bus import Bus
 from patter.callbacks import CallbackRunner, Callbacks
-from patter.events import AgentSaid, CallEnded, CallerSaid, CallStarted, ReplyReached, ReplyStarted
+from patter.events import (
+    AgentSaid,
+    CallEnded,
+    CallerSaid,
+    CallPlaced,
+    CallStarted,
+    MachineDetected,
+    ReplyReached,
+    ReplyStarted,
+)
 from patter.models import Agent, CallMetrics, TurnMetrics
 from patter.observe.cost import Prices
 from patter.ports import CallInfo
@@ -77,6 +86,66 @@ async def test_each_callback_gets_what_the_reference_promises() -> None:
         "transcript": [user, assistant],
         "reason": "caller_hung_up",
     }
+
+
+@pytest.mark.anyio
+async def test_a_call_that_nobody_took_ends_for_the_user_too() -> None:
+    bus, ended = Bus(virtual_clock()), list[dict[str, Any]]()
+
+    async with runner(bus, on_call_end=ended.append):
+        bus.publish(CallPlaced(call_id="CA1", caller="+15550002222", callee="+15550001111", telephony="twilio"))
+        bus.publish(CallEnded(call_id="CA1", reason="no_answer"))
+
+    [end] = ended
+    metrics = end.pop("metrics")
+    assert (metrics.telephony_provider, metrics.cost.total, metrics.turns) == ("twilio", 0.0, ())
+    assert end == {
+        "call_id": "CA1",
+        "caller": "+15550002222",
+        "callee": "+15550001111",
+        "direction": "outbound",
+        "transcript": [],
+        "reason": "no_answer",
+    }
+
+
+@pytest.mark.anyio
+async def test_a_placed_call_that_is_answered_is_one_call() -> None:
+    bus, ended = Bus(virtual_clock()), list[dict[str, Any]]()
+
+    async with runner(bus, on_call_end=ended.append):
+        bus.publish(CallPlaced(call_id="CA1"))
+        one_turn(bus)
+        hang_up(bus)
+
+    assert [(end["reason"], len(end["transcript"])) for end in ended] == [("caller_hung_up", 2)]
+
+
+@pytest.mark.anyio
+async def test_each_call_tells_its_own_user_who_answered() -> None:
+    bus, told = Bus(virtual_clock()), list[tuple[str, dict[str, Any]]]()
+
+    async def first(data: dict[str, Any]) -> None:
+        told.append(("first", data))
+        raise RuntimeError("my bug")
+
+    async with runner(bus) as running:
+        for call_id in ("CA1", "CA2", "CA3"):
+            bus.publish(CallPlaced(call_id=call_id))
+        running.expect("CA1", first)
+        running.expect("CA2", lambda data: told.append(("second", data)))
+        running.expect("CA9", lambda data: told.append(("nobody", data)))
+        bus.publish(MachineDetected(call_id="CA3", answered_by="human"))
+        bus.publish(MachineDetected(call_id="CA1", answered_by="machine", ready=False))
+        bus.publish(MachineDetected(call_id="CA1", answered_by="machine", ready=True))
+        bus.publish(MachineDetected(call_id="CA2", answered_by="human"))
+        for call_id in ("CA1", "CA2", "CA3"):
+            hang_up(bus, call_id)
+
+    assert sorted(told, key=lambda one: one[0]) == [
+        ("first", {"call_id": "CA1", "answered_by": "machine"}),
+        ("second", {"call_id": "CA2", "answered_by": "human"}),
+    ]
 
 
 @pytest.mark.anyio

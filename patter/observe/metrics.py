@@ -129,10 +129,12 @@ class CallFold:
             if turn.caller is not None and turn.audible is not None and not turn.interrupted
         ]
         start = self._started or CallStarted(call_id=self.call_id)
-        ended = self._ended
+        duration = self._ended.duration_s if self._ended else 0.0
+        if self._ended and self._started:
+            duration = duration or max(0.0, self._ended.at - start.at)
         return CallMetrics(
             call_id=self.call_id,
-            duration_seconds=(ended.duration_s or max(0.0, ended.at - start.at)) if ended else 0.0,
+            duration_seconds=duration,
             turns=public,
             cost=self._costs.breakdown(),
             latency_avg=_each(samples, lambda values: sum(values) / len(values) if values else 0.0),

@@ -50,6 +50,27 @@ def test_an_unanswered_call_costs_nothing() -> None:
     assert fold(used("telephony", "twilio", "outbound", seconds=0)).breakdown().total == 0
 
 
+@pytest.mark.parametrize(
+    ("carrier", "seconds", "usd"),
+    [
+        ("twilio", 61, 2 * (0.0140 + 0.0040 + 0.0025) + 0.0075),
+        ("telnyx", 90, 1.5 * (0.0070 + 0.0035 + 0.0020) + 0.0065),
+    ],
+)
+def test_an_outbound_call_with_detection_stream_and_recording(carrier: str, seconds: float, usd: float) -> None:
+    made = fold(
+        *(used("telephony", carrier, model, seconds=seconds) for model in ("outbound", "media-stream", "recording")),
+        used("telephony", carrier, "amd", calls=1),
+    )
+    assert made.breakdown().telephony == pytest.approx(usd)
+    assert made.unpriced() == ()
+
+
+def test_the_price_of_detection_is_the_users_to_change() -> None:
+    prices = Prices.load({"twilio": {"price": 0.01, "model": "amd"}})
+    assert fold(used("telephony", "twilio", "amd", calls=2), prices=prices).breakdown().total == pytest.approx(0.02)
+
+
 def test_a_minimum_of_one_minute_then_by_the_second() -> None:
     assert fold(used("telephony", "telnyx", "inbound", seconds=10)).breakdown().total == pytest.approx(0.0055)
     assert fold(used("telephony", "telnyx", "inbound", seconds=90)).breakdown().total == pytest.approx(0.0055 * 1.5)

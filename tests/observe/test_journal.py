@@ -17,7 +17,9 @@ from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallPlaced,
     CallStarted,
+    CarrierRecordingSaved,
     Event,
     ReplyReached,
     ReplyStarted,
@@ -26,7 +28,7 @@ from patter.events import (
     UsageMeasured,
 )
 from patter.observe.cost import Prices
-from patter.observe.journal import Journal, call_folder, close_unfinished, read, replay
+from patter.observe.journal import OPEN_FILES, Journal, call_folder, close_unfinished, read, replay
 from patter.observe.metrics import MetricsReader, call_metrics
 
 T0 = 1_700_000_000.0
@@ -138,6 +140,32 @@ def test_unfinished_calls_are_closed_with_their_cause(tmp_path: Path) -> None:
     assert (end.reason, end.duration_s, end.at) == ("engine_died", 4.0, T0 + 4)
     assert end.seq == seen[-1].seq + 1
     assert close_unfinished(tmp_path, T0 + 999) == []
+
+
+def test_a_call_that_only_rang_is_journaled_and_closed_without_duration(tmp_path: Path) -> None:
+    rang = [
+        CallPlaced(call_id="R", at=T0, callee="+15551230002"),
+        CallEnded(call_id="R", at=T0 + 30, reason="no_answer"),
+    ]
+    path, seen = journaled(tmp_path, *rang)
+    assert read(path) == seen
+    rings, _ = journaled(tmp_path, CallPlaced(call_id="K", at=T0))
+    assert close_unfinished(tmp_path, T0 + 999) == ["K"]
+    end = read(rings)[-1]
+    assert isinstance(end, CallEnded)
+    assert (end.reason, end.duration_s) == ("engine_died", 0.0)
+
+
+def test_what_follows_the_ends_of_many_calls_leaves_no_files_open(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    calls = [f"C{number}" for number in range(3 * OPEN_FILES)]
+    for call_id in calls:
+        journal(CallEnded(call_id=call_id, at=T0, reason="caller_hung_up"))
+    for call_id in calls:
+        journal(CarrierRecordingSaved(call_id=call_id, at=T0 + 1, url="https://carrier.example/RE1"))
+    journal.close()
+    assert all(len(read(journal.path(call_id))) == 2 for call_id in calls)
+    assert len(journal._files) <= OPEN_FILES
 
 
 def test_no_calls_at_all(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallPlaced,
     CallStarted,
+    CarrierRecordingSaved,
     Event,
     Interrupted,
     ReplyHeard,
@@ -225,6 +227,33 @@ def test_a_finished_call_in_the_form_of_the_public_api() -> None:
     assert metrics.latency_avg.total_ms == pytest.approx(950, abs=0.05)
     assert metrics.latency_p95.total_ms == metrics.turns[1].latency.total_ms
     assert metrics.turns[1].timestamp == T0 + 10
+
+
+def test_a_call_that_only_rang_has_metrics_and_costs_nothing() -> None:
+    metrics = call_metrics(
+        [
+            CallPlaced(call_id="c", at=T0, telephony="twilio"),
+            CallEnded(call_id="c", at=T0 + 30, reason="no_answer"),
+        ]
+    )
+    assert (metrics.telephony_provider, metrics.duration_seconds) == ("twilio", 0.0)
+    assert (metrics.cost.total, metrics.turns) == (0.0, ())
+    bus, seen = Bus(Clock()), list[Event]()
+    bus.add_sink(MetricsReader(bus, PRICES))
+    bus.add_sink(seen.append)
+    bus.publish(CallPlaced(call_id="c"))
+    bus.publish(CallEnded(call_id="c", reason="busy"))
+    assert len(seen) == 2
+
+
+def test_the_carriers_recording_is_paid_for_once_it_is_known() -> None:
+    facts: list[Event] = [
+        started(telephony="twilio"),
+        CallEnded(call_id="c", at=T0 + 70, reason="caller_hung_up", duration_s=70.0),
+    ]
+    recorded = CarrierRecordingSaved(call_id="c", at=T0 + 75, url="https://carrier.example/RE1", duration_s=70.0)
+    assert call_metrics(facts).cost.telephony == 0.0
+    assert call_metrics([*facts, recorded]).cost.telephony == pytest.approx(2 * 0.0025)
 
 
 def test_the_reader_publishes_behind_the_fact_that_caused_it() -> None:
