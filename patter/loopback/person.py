@@ -12,6 +12,7 @@ from typing import Literal
 import anyio
 
 from patter.audio.convert import Converter
+from patter.audio.dtmf import KeyDetector
 from patter.audio.format import PCM_8K, AudioFormat
 from patter.audio.level import rms_dbfs
 from patter.loopback.media_leg import Ear, Mouth
@@ -76,6 +77,8 @@ class Handset:
         self.hears = hears or speaks
         self.heard = bytearray()
         """Everything that was heard, silence included; on a machine with a greeting only what came after the beep."""
+        self.digits_heard = ""
+        """The keys whose tones were heard."""
         self.greeted = anyio.Event()
         """A machine has played its greeting and its beep: it listens now. At once, for everybody else."""
         self.leaves = anyio.Event()
@@ -84,6 +87,7 @@ class Handset:
         self._words = self._machine() if person.answers == "machine" else person.mouth(speaks)
         self._ear = person.ear(self.hears) if person.ear is not None else None
         self._decoder = Converter(self.hears, PCM_8K) if person.silence_s is not None else None
+        self._keys = KeyDetector(self.hears)
         self._silent_ms = 0.0
         if person.answers != "machine":
             self.greeted.set()
@@ -95,6 +99,7 @@ class Handset:
 
     def ear(self, frame: bytes) -> None:
         """The 20 ms they hear now."""
+        self.digits_heard += self._keys.hear(frame)
         if self.greeted.is_set():
             self.heard += frame
             self._note_silence(frame)
