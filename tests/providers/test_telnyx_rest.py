@@ -13,7 +13,10 @@ import pytest
 import telnyx
 
 from patter.exceptions import CarrierError
+from patter.loopback.person import Person
 from patter.providers.telnyx_rest import GONE, TelnyxLeg, TelnyxRest
+from tests.loopback.telnyx_office import HOST, THEIRS, Office, office
+from tests.loopback.telnyx_office import OURS as OFFICE
 from tests.support.rest_desk import Asked, RestDesk, said
 
 pytestmark = pytest.mark.anyio
@@ -291,3 +294,92 @@ async def test_no_key_in_the_client() -> None:
         ours = TelnyxRest(http, f" {KEY}\n")
         assert KEY not in repr(ours)
         assert KEY not in repr(vars(ours))
+
+
+# --------------------------------------------------------------------------- against a carrier that takes no nonsense
+
+
+@asynccontextmanager
+async def ours_at(here: Office) -> AsyncIterator[TelnyxRest]:
+    async def at_once(seconds: float) -> None:
+        """Nobody waits in a test."""
+
+    async with aiohttp.ClientSession() as http:
+        yield TelnyxRest(http, here.carrier.api_key, here.carrier.api_base, sleep=at_once)
+
+
+async def test_a_whole_call_by_commands() -> None:
+    async with office() as here, ours_at(here) as ours:
+        here.carrier.people[THEIRS] = Person()
+        hook = f"https://{HOST}/webhooks/telnyx/voice"
+        call = await ours.dial(
+            connection_id=here.carrier.connection_id,
+            to=THEIRS,
+            caller=OFFICE,
+            client_state="czE=",
+            webhook_url=hook,
+            detect_machine=True,
+        )
+        leg = here.carrier.legs[call.call_leg_id]
+        with pytest.raises(CarrierError) as early:
+            await ours.command(call.call_control_id, "speak", payload="Hi", voice="female", language="en-US")
+        assert early.value.code == "90034"
+        here.carrier.violations.clear()
+        answered = await here.event("call.answered")
+        assert answered.payload["client_state"] == "czE="
+        await ours.command(
+            call.call_control_id,
+            "streaming_start",
+            stream_url=f"wss://{HOST}/ws/1",
+            stream_bidirectional_mode="rtp",
+            stream_bidirectional_codec="PCMU",
+        )
+        await ours.command(call.call_control_id, "send_dtmf", digits="12w#")
+        await ours.command(call.call_control_id, "record_start", channels="dual", format="wav")
+        await here.event("call.machine.premium.detection.ended", result="human_residence")
+        await ours.command(call.call_control_id, "hangup")
+        await leg.over.wait()
+        assert leg.digits_heard.startswith("12")
+        with pytest.raises(CarrierError) as late:
+            await ours.command(call.call_control_id, "hangup")
+        assert late.value.code in GONE
+        assert here.carrier.violations == []
+
+
+async def test_an_answer_that_is_lost_does_nothing_twice() -> None:
+    async with office() as here, ours_at(here) as ours:
+        here.carrier.people[THEIRS] = Person()
+        here.carrier.refuse_next(502, "10007", "lost", times=2, done=True)
+        call = await ours.dial(connection_id=here.carrier.connection_id, to=THEIRS, caller=OFFICE)
+        assert list(here.carrier.legs) == [call.call_leg_id]
+        await here.event("call.answered")
+        here.carrier.refuse_next(429, "10011", "slow down", retry_after=1, done=True)
+        await ours.command(call.call_control_id, "send_dtmf", digits="7")
+        assert here.carrier.legs[call.call_leg_id].digits_heard == "7"
+        assert here.carrier.violations == []
+
+
+async def test_the_account_of_a_carrier() -> None:
+    async with office(skew_s=600.0) as here, ours_at(here) as ours:
+        row = await ours.number(OFFICE)
+        assert row is not None
+        assert row["connection_id"] == here.carrier.connection_id
+        assert await ours.number("+14155559999") is None
+        await ours.set_webhook(here.carrier.connection_id, "https://new.example.test/hook")
+        application = await ours.application(here.carrier.connection_id)
+        assert application["webhook_event_url"] == here.carrier.webhook_url == "https://new.example.test/hook"
+        assert ours.skew_s == pytest.approx(600.0, abs=2.0)
+        assert here.carrier.violations == []
+
+
+async def test_what_a_carrier_refuses() -> None:
+    async with office() as here, ours_at(here) as ours, aiohttp.ClientSession() as http:
+        stranger = TelnyxRest(http, "KEYwrong", here.carrier.api_base)
+        with pytest.raises(CarrierError, match="TELNYX_API_KEY"):
+            await stranger.number(OFFICE)
+        with pytest.raises(CarrierError, match="TELNYX_CONNECTION_ID"):
+            await ours.application("999")
+        with pytest.raises(CarrierError, match="TELNYX_CONNECTION_ID"):
+            await ours.dial(connection_id="999", to=THEIRS, caller=OFFICE)
+        with pytest.raises(CarrierError, match="number of this Telnyx account"):
+            await ours.dial(connection_id=here.carrier.connection_id, to=THEIRS, caller="+14155550777")
