@@ -13,16 +13,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import numpy as np
 from aiohttp import WSMsgType, web
 from telnyx import AsyncTelnyx
 from telnyx.lib.webhook_verification import verify_webhook_signature
 
+from patter.audio.convert import Converter
+from patter.audio.format import AudioFormat
 from patter.loopback.misbehaviour import GOOD_DAY, Misbehaviour
 from patter.loopback.telnyx_carrier import LoopbackTelnyxCarrier
 
 OURS, THEIRS, BOSS = "+14155550100", "+14155550111", "+14155550122"
 HOST = "voice.example.test"
 PATIENCE_S = 10.0
+
+
+def pitch(sound: bytes, line: AudioFormat) -> float:
+    """The loudest frequency in Hz."""
+    pcm = Converter(line, AudioFormat("pcm_s16le", line.rate)).convert(sound)
+    samples = np.frombuffer(pcm, "<i2").astype(float)
+    return float(np.argmax(np.abs(np.fft.rfft(samples))) * line.rate / len(samples))
 
 
 @dataclass

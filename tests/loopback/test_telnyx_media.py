@@ -15,18 +15,11 @@ from patter.audio.format import ALAW_8K, MULAW_8K, PCM_16K, AudioFormat
 from patter.loopback.misbehaviour import Misbehaviour
 from patter.loopback.person import Person, says
 from patter.loopback.tones import as_line, tone
-from tests.loopback.telnyx_office import HOST, OURS, THEIRS, Office, office
+from tests.loopback.telnyx_office import HOST, OURS, THEIRS, Office, office, pitch
 
 pytestmark = pytest.mark.anyio
 
 TALK = tone(400, 5_000)
-
-
-def pitch(sound: bytes, line: AudioFormat) -> float:
-    """The loudest frequency in Hz."""
-    pcm = Converter(line, AudioFormat("pcm_s16le", line.rate)).convert(sound)
-    samples = np.frombuffer(pcm, "<i2").astype(float)
-    return float(np.argmax(np.abs(np.fft.rfft(samples))) * line.rate / len(samples))
 
 
 async def call(here: Office, person: Person | None = None, **options: Any) -> Any:
