@@ -58,17 +58,64 @@ def an_order(**changes: Any) -> Order:
     return replace(Order(THEIRS, OURS, agent_file("caller")), **changes)
 
 
-class House:
-    """What a test works with. `made` counts the calls that the API has made; `status` is what it says of every call.
+class Witness:
+    """Keeps what was told to the world, and waits for it."""
 
-    `on_create` and `on_update` may look at a request's form and answer it in the API's place."""
-
-    def __init__(self, capacity: int) -> None:
+    def __init__(self) -> None:
         self.clock = Clock()
         self.bus = Bus(self.clock)
         self.calls = FakeCalls(self.bus)
         self.events: list[Event] = []
         self.bus.add_sink(self._note)
+        self._more = anyio.Event()
+
+    def current(self, _: Route) -> AgentFile:
+        return agent_file()
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        self._more.set()
+        self._more = anyio.Event()
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Return when something has become true, looking again at every event and every few milliseconds."""
+        with anyio.fail_after(20):
+            while not true():
+                with anyio.move_on_after(0.01):
+                    await self._more.wait()
+
+    async def seen(self, kind: type[Event], **fields: Any) -> Event:
+        """The first event of this kind with these fields, which may have come before."""
+
+        def found() -> list[Event]:
+            return [
+                event
+                for event in self.events
+                if isinstance(event, kind) and all(getattr(event, key) == value for key, value in fields.items())
+            ]
+
+        await self.until(found)
+        return found()[0]
+
+    @property
+    def story(self) -> list[str]:
+        """CallPlaced, CallStarted and CallEnded, shortly."""
+        told: list[str] = []
+        for event in self.events:
+            if isinstance(event, CallEnded):
+                told.append(event.reason)
+            elif isinstance(event, (CallPlaced, CallStarted)):
+                told.append({"CallPlaced": "placed", "CallStarted": "started"}[type(event).__name__])
+        return told
+
+
+class House(Witness):
+    """What a test works with. `made` counts the calls that the API has made; `status` is what it says of every call.
+
+    `on_create` and `on_update` may look at a request's form and answer it in the API's place."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
         self.desk = Desk(self.bus, self.calls.open_call, capacity)
         self.api = RestDesk(self._rest)
         self.made = 0
@@ -79,10 +126,6 @@ class House:
         self.routes: TwilioRoutes
         self.client: aiohttp.ClientSession
         self.address = ""
-        self._more = anyio.Event()
-
-    def current(self, _: Route) -> AgentFile:
-        return agent_file()
 
     # ------------------------------------------------------------------ the carrier's API
 
@@ -155,44 +198,6 @@ class House:
             await socket.send_str(writer.start())
             await self.seen(CallStarted, call_id=call_sid)
             yield socket, writer, self.calls.sessions[call_sid]
-
-    # ------------------------------------------------------------------ what was told to the world
-
-    def _note(self, event: Event) -> None:
-        self.events.append(event)
-        self._more.set()
-        self._more = anyio.Event()
-
-    async def until(self, true: Callable[[], object]) -> None:
-        """Return when something has become true, looking again at every event and every few milliseconds."""
-        with anyio.fail_after(10):
-            while not true():
-                with anyio.move_on_after(0.01):
-                    await self._more.wait()
-
-    async def seen(self, kind: type[Event], **fields: Any) -> Event:
-        """The first event of this kind with these fields, which may have come before."""
-
-        def found() -> list[Event]:
-            return [
-                event
-                for event in self.events
-                if isinstance(event, kind) and all(getattr(event, key) == value for key, value in fields.items())
-            ]
-
-        await self.until(found)
-        return found()[0]
-
-    @property
-    def story(self) -> list[str]:
-        """CallPlaced, CallStarted and CallEnded, shortly."""
-        told: list[str] = []
-        for event in self.events:
-            if isinstance(event, CallEnded):
-                told.append(event.reason)
-            elif isinstance(event, (CallPlaced, CallStarted)):
-                told.append({"CallPlaced": "placed", "CallStarted": "started"}[type(event).__name__])
-        return told
 
 
 @asynccontextmanager
