@@ -6,7 +6,7 @@ It owns the counting; it refuses to know clocks: waiting is measured in frames, 
 from __future__ import annotations
 
 WINDOW = 3  # frames that may overtake one of 20 ms before it counts as lost: 60 ms is what a jitter buffer would hold
-FAR = 150  # a leap of three seconds is not a loss: the carrier counts anew, or the line was down
+FAR = 50  # a leap of a second is not a loss to be filled: the carrier counts anew, or the line was down
 
 
 class Reorderer:

@@ -349,5 +349,5 @@ async def test_whatever_a_carrier_sends_nothing_raises_and_what_is_heard_are_who
     for text in texts:
         call.transport.feed(text)
     assert all(len(chunk.data) % line.hears.sample_bytes == 0 and chunk.data for chunk in call.heard)
-    assert len(call.heard) <= 160 * len(texts)
+    assert len(call.heard) <= 60 * len(texts)  # a lost frame is filled with silence, but not without end
     await call.transport.aclose()
