@@ -124,6 +124,8 @@ class Answering:
         try:
             await self._handover.announce(text)
         except PatterError as error:
+            if self._handover.left:  # it hung up on the carrier's voice: the call ends with that
+                return
             self._party.finish("machine_answered", f"The message could not be left: {why}. {error}")
         else:
             self._party.finish("voicemail_left", f"The carrier's voice said it: {why}.")

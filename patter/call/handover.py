@@ -6,7 +6,7 @@ carrier joins two lines. A failed one leaves the call where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -75,20 +75,25 @@ class Handover:
         self._floor = floor
         self._bus = bus
         self._pending: _Pending | None = None
+        self.left = False
+        """The caller's side ended while a hand-over was under way."""
 
     async def transfer(self, number: str, by: str, summary: str = "", failed: Failed | None = None) -> None:
         """Hand the call to `number` (E.164): the call then ends as transferred. Works in the call's own tasks.
 
-        Without a `summary` what the agent says now is heard first; with one the conversation goes on until the person at
-        `number` has heard the summary. Returns when that is decided. With `failed` it returns at once, waits for the whole
-        reply, and calls `failed` if it comes to nothing. Raises ValueError for a wrong number, PatterError if another
-        hand-over is under way, the call is over, or the carrier cannot."""
+        Without a `summary` what the agent says now is heard first ("handler": its whole reply, which it is still writing);
+        with one the conversation goes on until the person at `number` has heard the summary. Returns when it is decided;
+        with `failed` at once, and `failed` is called if it comes to nothing. Raises ValueError for a wrong number,
+        PatterError if another hand-over is under way, the call is over, or the carrier cannot."""
         check_number(number, "number")
+        if not self._transport.abilities.transfer:
+            raise PatterError("This line cannot transfer a call: there is no carrier behind it that could.")
         pending = self._begin(f"transferred to {number}")
         self._bus.publish(
             events.TransferRequested(call_id=self._party.call.call_id, number=number, by=by, warm=bool(summary))
         )
-        self._party.spawn(partial(self._transfer, pending, number, summary, failed))
+        heard = self._reply_heard if by == "handler" else self._sentence_heard
+        self._party.spawn(partial(self._transfer, pending, number, summary, heard, failed))
         if failed is None:
             await pending.decided.wait()
             if pending.problem is not None:
@@ -110,6 +115,7 @@ class Handover:
         """Return when no answer of the carrier is awaited any more: the caller's side may have ended because of it."""
         pending = self._pending
         if pending is not None and pending.asked:
+            self.left = True
             with anyio.move_on_after(ANSWER_S):
                 await pending.decided.wait()
 
@@ -125,10 +131,12 @@ class Handover:
         self._pending = None
         pending.decided.set()
 
-    async def _transfer(self, pending: _Pending, number: str, summary: str, failed: Failed | None) -> None:
+    async def _transfer(
+        self, pending: _Pending, number: str, summary: str, heard: Callable[[], Awaitable[None]], failed: Failed | None
+    ) -> None:
         try:
-            if not summary and self._transport.abilities.transfer:
-                await (self._sentence_heard() if failed is None else self._reply_heard())
+            if not summary:
+                await heard()
             pending.asked = True
             await self._transport.transfer(number, summary)
             pending.problem = None

@@ -238,7 +238,8 @@ class Api:
         number, summary = text_in(body, "number"), text_in(body, "summary", default="")
         if not is_e164(number):
             raise Refused(422, '"number" must be in E.164 form, such as "+15551234567".')
-        return await self._do(self._live(request).session.transfer(number, summary=summary))
+        session = self._live(request).session
+        return await self._do(session.transfer(number, summary=summary, failed=_told_by_its_event))
 
     def _live(self, request: web.Request) -> LiveCall:
         call_id = _call_id(request)
@@ -253,6 +254,10 @@ class Api:
         except ValueError as problem:
             raise Refused(422, str(problem)) from None
         return data({})
+
+
+def _told_by_its_event() -> None:
+    """Whether anybody takes a call is known after minutes perhaps: TransferFailed or CallEnded tell, no request waits."""
 
 
 def _call_id(request: web.Request) -> str:

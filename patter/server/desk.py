@@ -50,7 +50,10 @@ class CallSession(Protocol):
     async def say_goodbye(self, text: str, reason: EndReason, detail: str = "") -> None:
         """Say `text` instead of whatever is being said, and hang up when it has been heard."""
 
-    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None: ...
+    async def transfer(
+        self, number: str, by: str = "operator", summary: str = "", *, failed: Callable[[], None] | None = None
+    ) -> None:
+        """With `failed` it returns at once, and `failed` is called if nobody takes the call."""
 
     async def send_digits(self, digits: str) -> None: ...
 

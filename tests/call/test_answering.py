@@ -313,6 +313,19 @@ async def test_a_voice_that_breaks_off_is_replaced_by_the_carriers_which_says_al
     assert stage.line.announced == [SPOKEN]
 
 
+async def test_a_machine_that_hangs_up_on_the_carriers_voice_has_not_heard_the_message() -> None:
+    stage = set_stage(Cast(agent=outbound(), voicemail=MESSAGE, voice=False))
+    stage.line.can_announce, stage.line.answer_s, stage.line.refusal = True, 4.0, "The caller hung up."
+
+    async def scene(stage: Stage) -> None:
+        stage.line.answers("machine")
+        await anyio.sleep(3.0)
+        await stage.session.hang_up("caller_hung_up")
+
+    ended = await play(stage, scene)
+    assert (ended.reason, ended.detail) == ("caller_hung_up", "The message was not heard whole.")
+
+
 @pytest.mark.parametrize(("can_announce", "refusal"), [(False, ""), (True, "The carrier refused it.")])
 async def test_with_no_voice_at_all_the_message_is_not_left_and_the_end_says_why(
     can_announce: bool, refusal: str

@@ -102,7 +102,8 @@ async def test_nothing_to_say_ends_the_call_at_once() -> None:
         await stage.session.say_goodbye("  ", "operator_ended")
 
     ended = await play(stage, scene)
-    assert (ended.reason, ended.duration_s) == ("operator_ended", pytest.approx(0.0, abs=0.1))
+    assert ended.reason == "operator_ended"
+    assert ended.duration_s < 0.1
 
 
 async def test_a_second_goodbye_does_not_cut_the_first() -> None:

@@ -223,6 +223,36 @@ async def test_a_second_transfer_is_refused_while_one_is_under_way() -> None:
     assert (ended.detail, len(stage.line.transfers)) == (f"to {NUMBER}", 1)
 
 
+async def test_whoever_does_not_wait_gets_refusals_at_once_and_the_rest_by_its_event() -> None:
+    stage = stage_of()
+    stage.line.answer_s, stage.line.refusal = 5.0, "Busy."
+    failures: list[float] = []
+
+    async def scene(stage: Stage) -> None:
+        await stage.session.transfer(NUMBER, failed=lambda: failures.append(stage.clock.now()))
+        assert not stage.of(TransferFailed)
+        with pytest.raises(PatterError, match="already"):
+            await stage.session.transfer(NUMBER, failed=lambda: None)
+        await anyio.sleep(6.0)
+        stage.line.leaves()
+
+    await play(stage, scene)
+    assert failures == [stage.of(TransferFailed)[0].at]
+
+
+async def test_a_line_without_a_carrier_says_so_at_once() -> None:
+    stage = stage_of()
+    stage.line.can_transfer = False
+
+    async def scene(stage: Stage) -> None:
+        with pytest.raises(PatterError, match="no carrier"):
+            await stage.session.transfer(NUMBER, failed=lambda: None)
+        stage.line.leaves()
+
+    await play(stage, scene)
+    assert not stage.of(TransferRequested, TransferFailed)
+
+
 async def test_a_failed_transfer_may_be_tried_again() -> None:
     stage = stage_of()
     stage.line.refusal = "Busy."

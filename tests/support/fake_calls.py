@@ -119,7 +119,7 @@ class FakeSession:
         await self.say(text)
         self._finish(reason, detail)
 
-    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None:
+    async def transfer(self, number: str, by: str = "operator", summary: str = "", *, failed: object = None) -> None:
         await self.transport.transfer(number, summary)
         self._finish("transferred", f"to {number}")
 

@@ -56,6 +56,7 @@ class FakeLine:
         self.cleared_at: list[float] = []
         self.hung_up = False
         self.can_announce = False
+        self.can_transfer = True
         self.refusal = ""
         """Why the carrier of this line refuses transfers and announcements; "" = it does not."""
         self.answer_s = 0.0
@@ -67,7 +68,7 @@ class FakeLine:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(PCM_16K, PCM_16K, transfer=True, announce=self.can_announce)
+        return Abilities(PCM_16K, PCM_16K, transfer=self.can_transfer, announce=self.can_announce)
 
     def listen(self, ear: Ear) -> None:
         self._ear = ear
