@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -57,7 +58,7 @@ class TwilioApi:
         self.planned: deque[Planned] = deque()
         self.app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_Gate(self, exchange, auth_token).pass_])
         self._exchange = exchange
-        self._began_at = exchange.clock.now()
+        self._began_at = exchange.now()
         root = f"{API}/Accounts/{{account}}"
         recordings = f"{root}/Calls/{{call}}/Recordings"
         routes: list[tuple[str, str, Handler]] = [
@@ -130,6 +131,8 @@ class TwilioApi:
             leg.order(guidance_of(wanted))
         elif not ("TimeLimit" in wanted or "StatusCallback" in wanted):
             raise Refused(parameters.BAD_REQUEST, "Nothing is to be updated")
+        if "TimeLimit" in wanted:
+            leg.limit(wanted.whole("TimeLimit", 0))
         if "StatusCallback" in wanted:
             leg.reports = Reports(wanted.get("StatusCallback"), wanted.get("StatusCallbackMethod", "POST"))
         return 200, leg.record.resource()
@@ -255,7 +258,11 @@ class _Gate:
     ) -> web.StreamResponse:
         asked = await _read(request)
         self._api.requests.append(asked)
-        headers = {"Twilio-Request-Id": new_sid("RQ"), "Twilio-Concurrent-Requests": "1"}
+        headers = {
+            "Date": formatdate(self._exchange.now(), usegmt=True),
+            "Twilio-Request-Id": new_sid("RQ"),
+            "Twilio-Concurrent-Requests": "1",
+        }
         if self._api.planned:
             planned = self._api.planned.popleft()
             if planned.retry_after is not None:

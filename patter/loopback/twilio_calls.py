@@ -135,7 +135,7 @@ def tape_of(exchange: Exchange, leg: Leg, fields: Fields, source: str) -> Tape:
         exchange.account_sid,
         leg.call_id,
         exchange.api_base,
-        exchange.clock,
+        exchange.now,
         source=source,
         channels=fields.get("RecordingChannels", "mono"),
         track=fields.get("RecordingTrack", "both"),

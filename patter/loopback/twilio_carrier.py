@@ -45,9 +45,12 @@ class LoopbackTwilioCarrier:
 
     `numbers`: the account's own. `people`: who is at a number that is dialled (a number that is missing does not exist).
     `reach`: public host → "127.0.0.1:port". `legs` by CallSid. `violations`: everything that the real carrier would refuse,
-    ignore or warn of. `requests`: what was asked of the REST API; `deliveries`: the webhooks, as they were answered."""
+    ignore or warn of. `requests`: what was asked of the REST API; `deliveries`: the webhooks, as they were answered.
+    `skew_s`: how far the carrier's clock is ahead of ours. All times are real."""
 
-    def __init__(self, *, clock: Clock | None = None, misbehaviour: Misbehaviour = GOOD_DAY) -> None:
+    def __init__(
+        self, clock: Clock | None = None, misbehaviour: Misbehaviour = GOOD_DAY, *, skew_s: float = 0.0
+    ) -> None:
         self.account_sid, self.auth_token = new_sid("AC"), secrets.token_hex(16)
         self.api_base = ""
         self.numbers: dict[str, PhoneNumber] = {}
@@ -56,7 +59,8 @@ class LoopbackTwilioCarrier:
         self.violations: list[str] = []
         self.requests: list[Asked] = []
         self.deliveries: list[Delivery] = []
-        self._clock = clock or Clock()
+        self.clock = clock or Clock()
+        self.skew_s = skew_s
         self._day = misbehaviour
         self._reach = Reach()
         self.reach = self._reach.hosts
@@ -71,8 +75,8 @@ class LoopbackTwilioCarrier:
             messenger.deliveries = self.deliveries
             tasks = anyio.create_task_group()
             self._exchange = Exchange(
-                self.account_sid, self._clock, tasks, http, self._reach, messenger, self._day,
-                self.violations, self.people, self.numbers, self.legs, "",
+                self.account_sid, self.clock, tasks, http, self._reach, messenger, self._day,
+                self.violations, self.people, self.numbers, self.legs, "", self.skew_s,
             )  # fmt: skip
             self._api = TwilioApi(self._exchange, self.auth_token)
             self._api.requests = self.requests
@@ -101,7 +105,7 @@ class LoopbackTwilioCarrier:
 
     def add_number(self, e164: str, voice_url: str = "", status_callback: str = "") -> PhoneNumber:
         """Give the account a number, whose calls are asked for at `voice_url`."""
-        number = PhoneNumber(e164, voice_url, status_callback, created_at=self._clock.now())
+        number = PhoneNumber(e164, voice_url, status_callback, created_at=self.clock.now() + self.skew_s)
         self.numbers[e164] = number
         return number
 

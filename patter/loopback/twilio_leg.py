@@ -46,8 +46,13 @@ class Exchange:
     numbers: dict[str, PhoneNumber]
     legs: dict[str, Leg]
     api_base: str
+    skew_s: float = 0.0
     tapes: dict[str, Tape] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
+
+    def now(self) -> float:
+        """What the carrier's own clock shows, which may be wrong."""
+        return self.clock.now() + self.skew_s
 
     def note(self, problem: str) -> None:
         """Something that the real carrier would refuse, ignore or warn of."""
@@ -96,7 +101,7 @@ class Leg:
         parent_sid: str = "",
     ) -> None:
         self.record = CallRecord(
-            new_sid("CA"), exchange.account_sid, caller, to, direction, parent_sid, created_at=exchange.clock.now()
+            new_sid("CA"), exchange.account_sid, caller, to, direction, parent_sid, created_at=exchange.now()
         )
         self.caller, self.to, self.direction, self.person = caller, to, direction, person or Person("no_answer")
         self.answered, self.ended, self.over = anyio.Event(), anyio.Event(), anyio.Event()
@@ -112,7 +117,7 @@ class Leg:
         """URLs of the finished ones (append ".wav")."""
         self.media: MediaLeg | None = None
         """The stream that is open."""
-        self.time_limit_s = float(LONGEST_CALL_S)
+        self.time_limit_s = float(LONGEST_CALL_S)  # from the answer on
         self.turn = anyio.Event()
         """What goes on on this leg has to stop: there is an order, or the call is over."""
         self.outbox = Outbox(exchange.messenger)
@@ -225,7 +230,7 @@ class Leg:
     def tell(self, event: str, **extra: str) -> None:
         """A status callback."""
         form = self.record.form() | {
-            "Timestamp": str(date(self._exchange.clock.now())),
+            "Timestamp": str(date(self._exchange.now())),
             "CallbackSource": "call-progress-events",
             **extra,
         }
@@ -259,15 +264,24 @@ class Leg:
         """The call is up from now on."""
         if self.answered.is_set() or self.gone:
             return
-        self.record.status, self.record.started_at = "in-progress", self._exchange.clock.now()
+        self.record.status, self.record.started_at = "in-progress", self._exchange.now()
         self.answered.set()
         self.spawn(self.line.run)
         self.spawn(self._leave)
         self.tell("answered")
 
+    def limit(self, seconds: float) -> None:
+        """End the call so long from now, if it is still up."""
+
+        async def end() -> None:
+            await anyio.sleep(seconds)
+            self.stop("completed")
+
+        self.spawn(end)
+
     async def _leave(self) -> None:
-        limit = self.time_limit_s if self.person.stays_s is None else min(self.person.stays_s, self.time_limit_s)
-        with anyio.move_on_after(limit):
+        self.limit(self.time_limit_s)
+        with anyio.move_on_after(self.person.stays_s):
             await self._handset.leaves.wait()
         self.stop("completed")
 
@@ -292,7 +306,7 @@ class Leg:
 
     def _end(self) -> None:
         self.stop("completed")
-        self.record.status, self.record.ended_at = self._verdict, self._exchange.clock.now()
+        self.record.status, self.record.ended_at = self._verdict, self._exchange.now()
         self.ended.set()
         for tape in self.tapes.values():
             self.finish_tape(tape)

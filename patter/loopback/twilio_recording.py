@@ -5,10 +5,9 @@ It owns its states and spellings; it refuses to know who started it, and how sou
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
-from patter.clock import Clock
 from patter.loopback.telnyx_line import Line, Recording
 from patter.loopback.twilio_resources import API, date, new_sid
 
@@ -21,7 +20,7 @@ class Tape:
         account_sid: str,
         call_sid: str,
         api_base: str,
-        clock: Clock,
+        now: Callable[[], float],
         *,
         source: str,
         channels: str = "mono",
@@ -37,9 +36,9 @@ class Tape:
         self.callback_events = frozenset(callback_events or ("completed",))
         self._path = f"{API}/Accounts/{account_sid}/Recordings/{self.sid}"
         self.url = api_base + self._path
-        self._account_sid, self._clock = account_sid, clock
+        self._account_sid, self._now = account_sid, now
         self._channels = "dual" if channels == "dual" else "single"
-        self._began_at = clock.now()
+        self._began_at = now()
         self._recording: Recording | None = None
 
     @property
@@ -112,7 +111,7 @@ class Tape:
             "encryption_details": None,
             "start_time": date(self._began_at),
             "date_created": date(self._began_at),
-            "date_updated": date(self._clock.now()),
+            "date_updated": date(self._now()),
             "api_version": "2010-04-01",
             "uri": self._path + ".json",
         }

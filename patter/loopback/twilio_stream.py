@@ -126,7 +126,7 @@ def _report(leg: Leg, exchange: Exchange, noun: Verb, sid: str, event: str, **ex
         "StreamSid": sid,
         "StreamName": noun.attributes.get("name", sid),
         "StreamEvent": event,
-        "Timestamp": str(date(exchange.clock.now())),
+        "Timestamp": str(date(exchange.now())),
         **extra,
     }
     leg.outbox.put(url, form, noun.attributes.get("statusCallbackMethod", "POST"))

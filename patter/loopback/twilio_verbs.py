@@ -59,6 +59,8 @@ class Performance:
         for problem in twilio_schema.problems(document.steps):
             self._exchange.note(f"12200: {problem}")
         for number, verb in enumerate(document.steps):
+            if self._leg.turn.is_set():
+                return None
             if verb.name not in self._verbs:
                 continue
             if verb.name != "Reject":
@@ -67,7 +69,7 @@ class Performance:
                 self._exchange.note("<Reject> has no effect: the call is answered already")
                 continue
             following = await self._verbs[verb.name](verb)
-            if following is not None or self._leg.turn.is_set():
+            if following is not None:
                 return following
         return None
 
