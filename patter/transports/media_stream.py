@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import TimerHandle
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from patter.audio.dtmf import tones
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 FIRST_MARK_MS = 60.0  # short enough to time the start at the ear closely, long enough to be one packet
 MARK_EVERY_MS = 400.0  # between marks the clock interpolates; closer marks would only cost messages
-HANDOVER_S = 2.0  # a carrier that takes a call over ends the stream before it answers our request: a round trip at most
 KEYS = -1  # the reply that tones belong to: nobody waits for its end
 
 
@@ -107,12 +106,7 @@ class StreamTransport:
         self._keys_ms = 0.0
         self._watch: TimerHandle | None = None
         self._said: Mailbox[TransportSignal] = Mailbox()
-        self._handing_over = False
-        self._handed_over = ""  # how the call left us, as `HungUp` says it
-        self._goodbye: HungUp | None = (
-            None  # the stream's end, while it may be the carrier's way of taking the call over
-        )
-        self._grace: TimerHandle | None = None
+        self._handed_over = False
         self._stopped = False
         self._over = False
         self._open = True
@@ -159,7 +153,8 @@ class StreamTransport:
                 self._take_refusal(message)
             case Stop():
                 self._stopped = True
-                self._gone(HungUp("caller_hung_up"))
+                self._hear_all(self._order.rest(), 0)
+                self._end(HungUp("caller_hung_up"))
 
     def _hear(self, ear: Ear, sound: bytes) -> None:
         if len(sound) % self._hears.sample_bytes:
@@ -195,7 +190,7 @@ class StreamTransport:
     def lost(self, detail: str = "") -> None:
         """The media socket is gone. Without a `stop` before it, the line is lost (says nothing after an orderly end)."""
         self._open = False
-        self._gone(HungUp("line_lost", detail or "The media socket broke without a goodbye from the carrier."))
+        self._end(HungUp("line_lost", detail or "The media socket broke without a goodbye from the carrier."))
 
     def machine_detected(self, answered_by: AnsweredBy, ready: bool = True) -> None:
         """The carrier's verdict on who answered; see `MachineDetected`."""
@@ -212,27 +207,11 @@ class StreamTransport:
             if signal.reply_id != KEYS:
                 self._said.put(signal)
 
-    def _gone(self, how: HungUp) -> None:
-        """The stream is over. If the call is being handed over, that may be why: then the outcome says how."""
-        if self._over:
-            return
-        self._hear_all(self._order.rest(), 0)
-        if self._handed_over:
-            self._end(HungUp(self._handed_over))
-        elif not self._handing_over:
-            self._end(how)
-        elif self._goodbye is None:
-            self._goodbye = how
-            self._grace = self._clock.call_later(HANDOVER_S, lambda: self._end(how))
-
     def _end(self, how: HungUp) -> None:
         self._said.put(how)  # dropped, if the caller's side has ended before
         self._said.close()
         self._over = True
         self._unwatch()
-        if self._grace is not None:
-            self._grace.cancel()
-            self._grace = None
 
     # ----------------------------------------------------------------- to the carrier
 
@@ -348,23 +327,16 @@ class StreamTransport:
         self._keys_ms += self._plays.ms_of(len(sound))
 
     async def transfer(self, number: str, summary: str = "") -> None:
-        """Hand the call to `number`. Raises PatterError on a line without carrier control."""
-        await self._hand_over(self._controlled("transfer a call").transfer(number, summary), "transferred")
+        """Hand the call to `number`. Raises PatterError on a line without carrier control.
+
+        The stream may end, as if the caller had hung up, before the carrier says that it has done so."""
+        await self._controlled("transfer a call").transfer(number, summary)
+        self._handed_over = True
 
     async def announce(self, text: str) -> None:
         """Let the carrier say `text` and end the call. Raises PatterError on a line without carrier control."""
-        await self._hand_over(self._controlled("speak by itself").announce(text), "agent_ended")
-
-    async def _hand_over(self, asked: Awaitable[None], how: str) -> None:
-        self._handing_over = True
-        try:
-            await asked
-            self._handed_over = how
-        finally:
-            self._handing_over = False
-            goodbye, self._goodbye = self._goodbye, None
-            if goodbye is not None:
-                self._gone(goodbye)
+        await self._controlled("speak by itself").announce(text)
+        self._handed_over = True
 
     def _controlled(self, wish: str) -> CarrierControl:
         if self._control is None:

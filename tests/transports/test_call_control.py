@@ -197,48 +197,16 @@ async def test_a_transfer_that_failed_leaves_the_call_with_us() -> None:
     assert await call.said() == [HungUp("caller_hung_up")]
 
 
-async def test_a_stream_that_ends_because_of_the_transfer_is_no_hanging_up() -> None:
-    call = Call(TWILIO, Rest(takes_s=0.5))
+@pytest.mark.parametrize("line", [TWILIO, TELNYX], ids=str)
+async def test_a_stream_that_ends_before_the_transfer_is_answered_leaves_the_call_alone(line: LineKind) -> None:
+    rest = Rest(takes_s=0.5)
+    call = Call(line, rest)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call.transport.transfer, "+14155550123")
         await anyio.sleep(0.2)
-        call.transport.feed(call.chair.stop())  # the carrier takes the call before it has answered the request
         call.transport.lost()
-    assert await call.said() == [HungUp("transferred")]
-
-
-async def test_a_stream_that_ends_after_the_transfer_is_no_hanging_up_either() -> None:
-    call = Call(TELNYX, Rest())
-    await call.transport.transfer("+14155550123")
-    call.transport.lost("closed")
-    assert await call.said() == [HungUp("transferred")]
-
-
-async def test_a_caller_who_leaves_while_a_transfer_fails_has_hung_up() -> None:
-    call = Call(TWILIO, Rest(refuses="The call is over.", takes_s=0.5))
-
-    async def transfer() -> None:
-        with pytest.raises(PatterError):
-            await call.transport.transfer("+14155550123")
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(transfer)
-        await anyio.sleep(0.2)
-        call.transport.feed(call.chair.stop())
-    assert await call.said() == [HungUp("caller_hung_up")]
-
-
-async def test_a_caller_who_leaves_while_somebody_is_asked_to_take_the_call_is_gone_within_seconds() -> None:
-    call = Call(TWILIO, Rest(takes_s=60))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(call.transport.transfer, "+14155550123", "A caller.")
-        await anyio.sleep(10)
-        left_at = call.clock.now()
-        call.transport.feed(call.chair.stop())
-        signals = [signal async for signal in call.transport.signals()]
-        assert call.clock.now() - left_at <= 3
-        tasks.cancel_scope.cancel()
-    assert signals == [HungUp("caller_hung_up")]
+    await call.transport.hang_up()
+    assert rest.asked == [("transfer", "+14155550123", "")]
 
 
 # --------------------------------------------------------------------------- who answered
