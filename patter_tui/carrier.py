@@ -71,6 +71,15 @@ def keys_in(environment: Mapping[str, str] = os.environ) -> Keys:
     return _complete(meant[0], environment)
 
 
+def problem_in(environment: Mapping[str, str] = os.environ) -> str:
+    """Why no carrier can be used from this environment, in a sentence; "" if one can."""
+    try:
+        keys_in(environment)
+    except Missing as problem:
+        return str(problem)
+    return ""
+
+
 def _set(keys: Any, environment: Mapping[str, str]) -> list[str]:
     return [name for name, _ in keys if environment.get(name, "").strip()]
 

@@ -17,10 +17,23 @@ from patter_tui import term
 USAGE = """\
 patter-tui [AGENT.toml]         open the workbench (with the demo agent if there is no other)
 patter-tui test AGENT [--json]  talk to an agent in a plain terminal or through a pipe
+patter-tui serve AGENT          take real calls in the background (also: --status, --stop)
+patter-tui call NUMBER AGENT    call somebody; the agent talks
+patter-tui calls                list calls
+patter-tui hangup [CALL_ID]     end a call
+patter-tui doctor               check what real calls need, with a fix for each problem
 patter-tui stop                 stop the background engine
 patter-tui paths                say where everything is kept"""
 
-COMMANDS = ("test", "stop", "paths")
+HEADLESS = {
+    "serve": ("patter_tui.headless.serve", "main"),
+    "call": ("patter_tui.headless.place", "main"),
+    "calls": ("patter_tui.headless.listing", "main_calls"),
+    "hangup": ("patter_tui.headless.listing", "main_hangup"),
+}
+"""Commands without a screen: where each is; loaded when it is asked for."""
+
+COMMANDS = ("test", *HEADLESS, "doctor", "stop", "paths")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         prog="patter-tui", usage=USAGE, add_help=True, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Give an AI agent a phone number: edit it, rehearse it aloud or typed, watch its calls.",
     )  # fmt: skip
-    made.add_argument("agent", nargs="?", help="an agent file, or one of: test, stop, paths")
+    made.add_argument("agent", nargs="?", help=f"an agent file, or one of: {', '.join(COMMANDS)}")
     made.add_argument("--home", default="", metavar="DIR", help="keep agents, calls and logs here (also: PATTER_HOME)")
     made.add_argument("--theme", default="", metavar="NAME", help="colours: patter-dark, patter-light, ansi-dark, …")
     made.add_argument("--ascii", action="store_true", help="draw with plain ASCII signs")
@@ -57,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["test"]:
         return _test(given[1:])
+    if given[:1] == ["doctor"]:
+        return _program("patter.doctor", given[1:], dict(os.environ))
+    if given and given[0] in HEADLESS:
+        return _headless(given[0], given[1:])
     options, rest = parser().parse_known_args(given)
     if rest:
         return _complain(f"patter-tui does not know {rest[0]}. `patter-tui --help` lists what it knows.")
@@ -77,8 +94,6 @@ def _complain(sentence: str) -> int:
 
 def _test(rest: list[str]) -> int:
     """The text test is a program of its own; its input and output are ours. An agent may be named without its folder."""
-    import subprocess  # not needed before the first paint
-
     environment = dict(os.environ)
     if "--home" in rest[:-1]:
         place = rest.index("--home")
@@ -91,11 +106,28 @@ def _test(rest: list[str]) -> int:
                 places.prepare(found)
             named = found.agents / f"{word.removesuffix('.toml')}.toml"
             rest[index] = str(named) if named.is_file() else word
-    line = [sys.executable, "-m", "patter.console", *rest]
+    return _program("patter.console", rest, environment)
+
+
+def _program(module: str, rest: list[str], environment: dict[str, str]) -> int:
+    """Run a program of the package; its input and output are ours."""
+    import subprocess  # not needed before the first paint
+
+    line = [sys.executable, "-m", module, *rest]
     try:
         return subprocess.run(line, check=False, env=environment).returncode  # noqa: S603 (our own program, no shell)
     except KeyboardInterrupt:
         return 130
+
+
+def _headless(name: str, rest: list[str]) -> int:
+    """A command without a screen. Whoever closes the pipe has read enough."""
+    module, function = HEADLESS[name]
+    try:
+        return int(getattr(importlib.import_module(module), function)(rest))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return 1
 
 
 def _stop(found: places.Paths) -> int:

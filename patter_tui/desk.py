@@ -220,9 +220,9 @@ class Desk:
 
     @property
     def live_call(self) -> str:
-        """The shown call's id while it is on; "" otherwise."""
+        """The shown call's id while people talk in it; "" otherwise (also while it rings)."""
         call = self.state.call
-        return call.call_id if call is not None and not call.ended_at else ""
+        return call.call_id if call is not None and not call.ended_at and call.floor != "ringing" else ""
 
     async def interrupt(self) -> None:
         """Stop what the agent is saying. Raises Refused."""

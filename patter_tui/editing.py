@@ -6,9 +6,10 @@ import gc
 from pathlib import Path
 
 from patter_tui import agents
+from patter_tui.safe import clean
 from patter_tui.screens.modals import AgentsPage, OverwritePage, ProblemPage
 from patter_tui.stage import Stage
-from patter_tui.views.rows import Row, clean, pad
+from patter_tui.views.rows import Row, pad
 from patter_tui.widgets.editor import Editor
 
 

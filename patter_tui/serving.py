@@ -6,10 +6,10 @@ from typing import Any
 
 from patter_tui.carrier import TITLES, Keys, Missing, bare_host, is_number, keys_in, plain_number
 from patter_tui.figures import count
+from patter_tui.safe import clean
 from patter_tui.screens.forms import YES_NO, Answers, Field, Form
 from patter_tui.screens.modals import ClosePage, ProblemPage
 from patter_tui.stage import Stage
-from patter_tui.views.rows import clean
 
 
 class Serving(Stage):
@@ -34,16 +34,16 @@ class Serving(Stage):
     def _line_form(self, keys: Keys) -> Form:
         title = f"Serve with {TITLES[keys.carrier]}"
         about = (
-            "Calls to the number reach the agent. The carrier finds this machine by its public host; "
-            "without one a tunnel is opened (cloudflared or ngrok)."
+            "Who rings the number reaches the agent, once its webhook points here. The carrier finds this machine "
+            "by its public host; without one a tunnel is opened (cloudflared or ngrok)."
         )
         fields = (
             Field("agent", "agent", self.desk.agent_name, choices=self._agents()),
             Field("number", "number", keys.number, "+15551234567, one of yours"),
             Field("host", "public host", keys.host, "empty: a tunnel"),
             Field("recording", "record calls", "no", choices=YES_NO),
-            Field("take", "take number", "yes", choices=YES_NO),
-            Field("restore", "give it back", "yes", choices=YES_NO),
+            Field("take", "point it here", "yes", choices=YES_NO),
+            Field("restore", "restore at end", "yes", choices=YES_NO),
         )
         return Form(title, about, fields, "serves", _number_is_wrong)
 

@@ -16,9 +16,9 @@ from patter_tui.desk import Desk, Options, Severity
 from patter_tui.engine import Engine
 from patter_tui.link import Refused
 from patter_tui.paths import Paths
+from patter_tui.safe import clean
 from patter_tui.screens.bench import Bench
 from patter_tui.views.glyphs import ASCII, UNICODE
-from patter_tui.views.rows import clean
 from patter_tui.widgets.editor import Editor
 
 

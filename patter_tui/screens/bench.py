@@ -16,14 +16,15 @@ from textual.widgets import Input
 
 from patter_tui.actions import CALL_MODES, Action, Mode
 from patter_tui.call import Call, Entry
-from patter_tui.carrier import Missing, keys_in
+from patter_tui.carrier import problem_in
 from patter_tui.desk import Desk
 from patter_tui.figures import clock
+from patter_tui.safe import clean
 from patter_tui.store import ALL_PARTS, Phone
 from patter_tui.term import MIN_COLUMNS, MIN_ROWS
 from patter_tui.views import bars, calls, cost, line, live, phone, start, transcript, turns
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, clean, fit
+from patter_tui.views.rows import Row, fit
 from patter_tui.widgets.clickable import ClickableLine
 from patter_tui.widgets.editor import Editor
 from patter_tui.widgets.line_view import LineView
@@ -33,20 +34,6 @@ from patter_tui.widgets.pick_list import PickList
 def _class_for(cells: int, breakpoints: list[tuple[int, str]]) -> str:
     return [name for least, name in breakpoints if cells >= least][-1]
 
-
-def _keys_problem() -> str:
-    """Why no carrier can be used from this environment, which does not change while we run."""
-    try:
-        keys_in()
-    except Missing as problem:
-        return str(problem)
-    return ""
-
-
-TYPE_HERE = "type to the agent, /say TEXT to make it speak"
-TYPE_LATER = "d dial   s simulated caller   t typed call"
-SAY_HERE = "what you type, the agent says"
-SAY_LATER = "the calls of the phone line are watched here"
 
 _NOT_OURS = Phone()
 """Calls that are watched have no telephone on this desk."""
@@ -73,7 +60,7 @@ class Bench(Screen[None]):
         self._drawn_call: Call | None = None
         self._ticks = 0
         self._left_focus: Widget | None = None
-        self._keys_problem = _keys_problem()
+        self._keys_problem = problem_in()  # the environment of a running process does not change
         self.set_classes("-mode-rehearse -mode-call -pane-talk")
         columns, lines = (
             shutil.get_terminal_size()
@@ -110,7 +97,7 @@ class Bench(Screen[None]):
         yield ClickableLine(id="phone")
         with Horizontal(id="say-box"):
             yield ClickableLine(id="say-prompt")
-            yield Input(placeholder=TYPE_LATER, id="say", compact=True)
+            yield Input(placeholder=bars.invitation(self.mode, on=False, typing=False), id="say", compact=True)
         yield ClickableLine(id="keys")
         yield LineView(id="small")
 
@@ -358,8 +345,10 @@ class Bench(Screen[None]):
         view = self.query_one("#line", LineView)
         state, now = self.desk.state.line, self.desk.now()
         rows = line.rows(state, view.text_width, now, self.glyphs, self.desk.agent_name, self._keys_problem)
-        if view.styles.height is None or view.styles.height.value != len(rows) + 2:
-            view.styles.height = len(rows) + 2  # a layout only when the line itself has changed
+        rows = rows[:2] if self.has_class("-short") else rows
+        height = len(rows) + view.gutter.height
+        if view.styles.height is None or view.styles.height.value != height:
+            view.styles.height = height  # a layout only when the line itself has changed
         view.show(rows)
 
     def _draw_live(self) -> None:
@@ -389,8 +378,7 @@ class Bench(Screen[None]):
     def _draw_say(self) -> None:
         view = self.query_one("#say", Input)
         on = bool(self.desk.live_call)
-        here, later = (SAY_HERE, SAY_LATER) if self.mode == "serve" else (TYPE_HERE, TYPE_LATER)
-        view.placeholder = (here if self.typing else f"enter: {here}") if on else later
+        view.placeholder = bars.invitation(self.mode, on=on, typing=self.typing)
         self.query_one("#say-prompt", ClickableLine).lay(
             ((f" {self.glyphs.prompt} ", "accent" if on else "muted"),), ()
         )

@@ -16,7 +16,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from patter_tui.views.rows import Row, clean, wrap
+from patter_tui.safe import clean
+from patter_tui.views.rows import Row, wrap
 from patter_tui.widgets.line_view import LineView
 
 Answers = dict[str, str]

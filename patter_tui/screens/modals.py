@@ -11,8 +11,9 @@ from textual.screen import ModalScreen
 
 from patter_tui.actions import Mode
 from patter_tui.figures import count
+from patter_tui.safe import clean
 from patter_tui.views.bars import help_rows
-from patter_tui.views.rows import BLANK, Row, clean, wrap
+from patter_tui.views.rows import BLANK, Row, wrap
 from patter_tui.widgets.line_view import LineView
 from patter_tui.widgets.pick_list import PickList
 

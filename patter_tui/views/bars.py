@@ -7,9 +7,10 @@ from collections.abc import Callable
 from patter_tui.actions import KEYPAD, PURPOSE, Action, Mode, in_mode
 from patter_tui.figures import clock
 from patter_tui.line import PhoneLine
+from patter_tui.safe import clean
 from patter_tui.views.glyphs import Glyphs
 from patter_tui.views.line import word
-from patter_tui.views.rows import BLANK, Row, Span, cells, clean, fit, pad, spread, width_of, wrap
+from patter_tui.views.rows import BLANK, Row, Span, cells, fit, pad, spread, width_of, wrap
 
 MODES: tuple[tuple[Mode, str, str], ...] = (
     ("agent", "2", "Agent"),
@@ -61,7 +62,8 @@ def top(
 def keys(mode: Mode, width: int, enabled: Callable[[Action], bool]) -> tuple[Row, list[tuple[int, int, str]]]:
     """The footer: what can be done now, most useful first, as many as fit; and where each can be clicked."""
     actions = sorted(
-        (action for action in in_mode(mode) if action.rank and enabled(action)), key=lambda action: action.rank
+        (item for item in in_mode(mode) if item.rank and item.id != f"mode_{mode}" and enabled(item)),
+        key=lambda action: action.rank,
     )
     spans: list[Span] = [(" ", "")]
     places: list[tuple[int, int, str]] = []
@@ -74,6 +76,16 @@ def keys(mode: Mode, width: int, enabled: Callable[[Action], bool]) -> tuple[Row
         places.append((column, column + size - 2, action.id))
         column += size
     return tuple(spans), places
+
+
+def invitation(mode: Mode, *, on: bool, typing: bool) -> str:
+    """What stands in the empty input line: what typing does now, or how to get there."""
+    if not on:
+        return {"serve": "the calls of the phone line are watched here"}.get(
+            mode, "d dial   s simulated caller   t typed call"
+        )
+    what = "what you type, the agent says" if mode == "serve" else "type to the agent, /say TEXT to make it speak"
+    return what if typing else f"enter: {what}"
 
 
 def help_rows(mode: Mode, width: int) -> list[Row]:

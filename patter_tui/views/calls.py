@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from patter_tui.call import CALM_ENDS
 from patter_tui.figures import day_and_time, length, usd
+from patter_tui.safe import clean
 from patter_tui.store import CallRow, State
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, clean, cut_row, pad, right, wrap
+from patter_tui.views.rows import Row, cut_row, pad, right, wrap
 
 
 def head(width: int) -> Row:

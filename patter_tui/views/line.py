@@ -5,8 +5,9 @@ from __future__ import annotations
 from patter_tui.carrier import TITLES
 from patter_tui.figures import length
 from patter_tui.line import PhoneLine
+from patter_tui.safe import clean
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, Span, clean, cut_row, spread, width_of, wrap
+from patter_tui.views.rows import Row, Span, cut_row, spread, width_of, wrap
 
 MOST_ROWS = 5
 """Of a long problem or many numbers only so much is shown: the calls below need the room."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from patter_tui.call import CALM_ENDS
 from patter_tui.figures import length, usd
 from patter_tui.line import PhoneLine
+from patter_tui.safe import clean
 from patter_tui.store import CallRow
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import BLANK, Row, clean, pad, right, wrap
+from patter_tui.views.rows import BLANK, Row, pad, right, wrap
 
 _WORDS = {
     "caller_hung_up": "hung up", "agent_ended": "agent ended", "operator_ended": "ended here", "handler_ended": "ended",
@@ -17,7 +18,7 @@ _WORDS = {
 
 def head(width: int) -> Row:
     """Column heads."""
-    return ((_columns(("  state", "number", "agent", "length", "turns", "cost"), width), "muted"),)
+    return ((_columns(("  state", "number", "agent", "time", "turns", "cost"), width), "muted"),)
 
 
 def rows(listed: list[CallRow], selected: int, width: int, now: float, glyphs: Glyphs) -> list[Row]:
@@ -59,10 +60,10 @@ def _who(row: CallRow) -> str:
 
 def _columns(cells: tuple[str, ...], width: int) -> str:
     state, who, agent, lasted, turns, cost = cells
-    number = 20 if width >= 62 else 13
-    left = width - 15 - number - 7 - 6 - 9
+    number = 18 if width >= 60 else 13
+    left = width - 15 - number - 6 - 6 - 8
     made = pad(state, 15) + pad(who, number) + pad(agent, max(4, min(26, left)))
-    return made + right(lasted, 7) + right(turns, 6) + right(cost, 9)
+    return made + right(lasted, 6) + right(turns, 6) + right(cost, 8)
 
 
 def empty(line: PhoneLine, agent: str, width: int) -> list[Row]:

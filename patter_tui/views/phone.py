@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from patter_tui.call import Call
 from patter_tui.figures import length, level
+from patter_tui.safe import clean
 from patter_tui.store import Phone
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, Span, clean, fit, pad, spread, wrap
+from patter_tui.views.rows import Row, Span, fit, pad, spread, wrap
 
 _AEC = {
     "on": ("echo cancelling on", "AEC on", "good"),

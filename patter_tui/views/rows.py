@@ -13,11 +13,6 @@ Row = tuple[Span, ...]
 BLANK: Row = ()
 
 
-def clean(text: str) -> str:
-    """Text that is safe to put on a terminal: control characters (escape codes too) become spaces."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
 def cells(text: str) -> int:
     """Width of a text on the terminal."""
     return cell_len(text)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from patter_tui.safe import clean
 from patter_tui.store import Phone
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import BLANK, Row, clean, fit, pad, wrap
+from patter_tui.views.rows import BLANK, Row, fit, pad, wrap
 
 STAGES = (("stt", "Listens"), ("llm", "Answers"), ("tts", "Speaks"))
 

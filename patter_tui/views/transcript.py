@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from patter_tui.call import Call, Entry, rest_of
 from patter_tui.figures import SLOW_MS, clock, ms, seconds
+from patter_tui.safe import clean
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, Span, cells, clean, fit, right, spread, wrap
+from patter_tui.views.rows import Row, Span, cells, fit, right, spread, wrap
 
 PROSE = 100
 """Longest line of speech in cells: longer ones are hard to follow."""

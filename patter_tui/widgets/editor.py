@@ -14,8 +14,9 @@ from textual.timer import Timer
 
 from patter_tui import agents
 from patter_tui.agents import AgentText
+from patter_tui.safe import clean
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, clean, fit, wrap
+from patter_tui.views.rows import Row, fit, wrap
 from patter_tui.widgets.line_view import LineView
 
 if TYPE_CHECKING:

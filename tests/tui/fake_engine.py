@@ -72,6 +72,7 @@ class FakeEngine:
         app.router.add_post(f"{api}/line", self._open_line)
         app.router.add_delete(f"{api}/line", self._close_line)
         app.router.add_get(f"{api}/calls", self._calls)
+        app.router.add_get(f"{api}/calls/active", self._active)
         app.router.add_post(f"{api}/calls", self._place_call)
         app.router.add_get(f"{api}/calls/{{id}}/events", self._events)
         app.router.add_post(f"{api}/calls/{{id}}/{{verb}}", self._command)
@@ -201,6 +202,10 @@ class FakeEngine:
         rows = self.rows + [row for row in self._calls_of_events() if row["call_id"] not in given]
         page = {"limit": 100, "offset": 0, "count": len(rows), "total": len(rows)}
         return web.json_response({"data": rows, "pagination": page})
+
+    async def _active(self, request: web.Request) -> web.Response:
+        rows = self.rows + self._calls_of_events()
+        return _data([row for row in rows if row["state"] != "ended"])
 
     def _calls_of_events(self) -> list[dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}

@@ -9,10 +9,11 @@ from patter_tui import figures
 from patter_tui.actions import ACTIONS, Action, by_id, in_mode
 from patter_tui.call import Call, Entry, rest_of
 from patter_tui.call_events import short_arguments
+from patter_tui.safe import clean
 from patter_tui.store import CallRow, Phone, State, apply, replay
 from patter_tui.views import bars, calls, cost, phone, start, transcript, turns
 from patter_tui.views.glyphs import ASCII, UNICODE
-from patter_tui.views.rows import Row, cells, clean, cut_row, fit, pad, plain, spread, width_of, wrap
+from patter_tui.views.rows import Row, cells, cut_row, fit, pad, plain, spread, width_of, wrap
 from tests.tui.story import CALL, START, measured, told, until
 
 CALLED = replay(CALL, told())
