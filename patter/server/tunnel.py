@@ -216,7 +216,7 @@ class _Child(asyncio.SubprocessProtocol):
         self._up = self._up or said.up
         if said.complaint:
             self._complaints = [*self._complaints[-9:], said.complaint]
-        if said.gone:
+        if said.gone and self._up:  # before that, Cloudflare's edge may just not have heard of it yet
             self._lose()
         elif self.host and self._up:
             self.settled.set()

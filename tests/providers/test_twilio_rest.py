@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import pytest
+from aiohttp import web
 from twilio.http import HttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
 from patter.exceptions import CarrierError
+from patter.loopback.person import Person
+from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
 from patter.providers.twilio_rest import GONE, TwilioRest
 from tests.support.rest_desk import Asked, RestDesk, said
 
@@ -231,3 +235,95 @@ async def test_no_key_in_the_client_or_in_what_it_refuses() -> None:
         with pytest.raises(ValueError, match="account SID") as caught:
             TwilioRest(http, "", TOKEN)
         assert TOKEN not in str(caught.value)
+
+
+# --------------------------------------------------------------------------- against a carrier that takes no nonsense
+
+HOST = "voice.example.test"
+LONG = '<Response><Pause length="30"/></Response>'
+
+
+@dataclass
+class Office:
+    """A carrier with one number, our client of it, and a server that all its webhooks come to."""
+
+    carrier: LoopbackTwilioCarrier
+    ours: TwilioRest
+    desk: RestDesk
+
+
+@asynccontextmanager
+async def office() -> AsyncIterator[Office]:
+    twiml = web.Response(text=LONG, content_type="text/xml")
+    desk = RestDesk(twiml)
+    async with LoopbackTwilioCarrier() as carrier, desk.open() as (http, address):
+        carrier.add_number(OURS)
+        carrier.reach[HOST] = address.removeprefix("http://")
+        yield Office(
+            carrier, TwilioRest(http, carrier.account_sid, carrier.auth_token, carrier.api_base, sleep=desk.sleep), desk
+        )
+
+
+async def test_a_whole_call() -> None:
+    async with office() as here:
+        here.carrier.people[HUMAN] = Person()
+        sid = await here.ours.create_call(
+            to=HUMAN, caller=OURS, url=URL, status_url=STATUS_URL, detect_machine=True, machine_url=MACHINE_URL
+        )
+        leg = here.carrier.legs[sid]
+        await leg.answered.wait()
+        assert (await here.ours.fetch_call(sid))["status"] == "in-progress"
+        recording = await here.ours.start_recording(sid, f"https://{HOST}/recording")
+        assert recording.startswith("RE")
+        await here.ours.update_call(sid, twiml=LONG)
+        await here.ours.update_call(sid, status="completed")
+        await leg.over.wait()
+        with pytest.raises(CarrierError) as late:
+            await here.ours.update_call(sid, status="completed")
+        assert late.value.code in GONE
+        assert (await here.ours.fetch_call(sid))["status"] == "completed"
+        assert here.carrier.violations == []
+
+
+async def test_nobody_takes_the_call() -> None:
+    async with office() as here:
+        here.carrier.people[HUMAN] = Person(answers="busy")
+        sid = await here.ours.create_call(to=HUMAN, caller=OURS, url=URL)
+        await here.carrier.legs[sid].over.wait()
+        assert (await here.ours.fetch_call(sid))["status"] == "busy"
+
+
+async def test_a_carrier_that_is_busy_gets_the_same_call_again() -> None:
+    async with office() as here:
+        here.carrier.people[HUMAN] = Person()
+        here.carrier.refuse_next(429, 20429, "Too Many Requests", retry_after=2)
+        here.carrier.refuse_next(503, 20503, "Service unavailable")
+        sid = await here.ours.create_call(to=HUMAN, caller=OURS, url=URL)
+        assert list(here.carrier.legs) == [sid]
+        assert here.desk.waits[0] == 2.0
+        assert here.carrier.violations == []
+        here.carrier.legs[sid].hang_up()
+
+
+async def test_the_account_of_a_carrier() -> None:
+    async with office() as here:
+        assert (await here.ours.account())["status"] == "active"
+        row = await here.ours.number(OURS)
+        assert row is not None
+        await here.ours.set_voice_url(row["sid"], URL, "GET")
+        assert (here.carrier.numbers[OURS].voice_url, here.carrier.numbers[OURS].voice_method) == (URL, "GET")
+        assert await here.ours.number(HUMAN) is None
+        assert here.ours.skew_s == pytest.approx(0.0, abs=2.0)
+        assert here.carrier.violations == []
+
+
+async def test_what_a_carrier_refuses() -> None:
+    async with office() as here, aiohttp.ClientSession() as http:
+        stranger = TwilioRest(http, here.carrier.account_sid, "wrong", here.carrier.api_base)
+        with pytest.raises(CarrierError, match="TWILIO_AUTH_TOKEN"):
+            await stranger.account()
+        with pytest.raises(CarrierError, match="number of this Twilio account"):
+            await here.ours.create_call(to=HUMAN, caller="+14155550777", url=URL)
+        with pytest.raises(CarrierError) as unknown:
+            await here.ours.update_call(CALL, status="completed")
+        assert unknown.value.code in GONE

@@ -204,10 +204,18 @@ async def test_a_tunnel_whose_program_dies_is_lost(install: Install, caplog: pyt
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == ["the tunnel is lost"]
 
 
+GONE = 'say("Register tunnel error from server side error=\\"Unauthorized: Tunnel not found\\" connIndex=0", "ERR")'
+
+
+async def test_a_tunnel_that_is_not_known_at_once_gets_its_time(install: Install) -> None:
+    install("cloudflared", CLOUDFLARED, ADDRESS, GONE, REGISTERED, STAY)
+    async with open_tunnel(8123) as way:
+        assert not way.lost.is_set()
+
+
 async def test_a_tunnel_that_was_taken_away_is_lost(install: Install) -> None:
-    gone = 'say("Register tunnel error from server side error=\\"Unauthorized: Tunnel not found\\" connIndex=0", "ERR")'
     ready, told = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])", "signal.sigwait([signal.SIGUSR1])"
-    trace = install("cloudflared", ready, CLOUDFLARED, ADDRESS, REGISTERED, told, gone, STAY)
+    trace = install("cloudflared", ready, CLOUDFLARED, ADDRESS, REGISTERED, told, GONE, STAY)
     async with open_tunnel(8123) as way:
         os.kill(started(trace)[0], signal.SIGUSR1)
         with anyio.fail_after(5):
