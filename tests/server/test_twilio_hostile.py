@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patter.events import CallEnded, CallStarted
-from patter.server.twilio_gate import AMD, CONSULT, RECORDING, STATUS, VOICE
+from patter.server import answers
+from patter.server.twilio_gate import AMD, CONSULT, FORM, RECORDING, STATUS, VOICE
 from patter.wire.twilio import CarrierWriter
 from patter.wire.twilio_signature import HEADER, sign
 from tests.support.twilio_house import ACCOUNT, OURS, PUBLIC, STREAM, House, an_order, house, sid
@@ -157,6 +158,33 @@ async def test_odd_addresses_lead_nowhere(target: str) -> None:
                 with anyio.fail_after(10):
                     status = (await stream.receive()).split(b" ", 2)[1]
             assert status in (b"400", b"403", b"404", b"405"), (method, target)
+
+
+@pytest.mark.parametrize("sent", [b"", b"CallSid=CA"])
+async def test_a_body_that_trickles_is_given_up(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "BODY_SECONDS", 0.1)
+    async with house() as built:
+        host, _, port = built.address.removeprefix("http://").partition(":")
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            head = f"POST {VOICE} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 900\r\n\r\n"
+            await stream.send(head.encode() + sent)
+            with anyio.fail_after(10):
+                assert (await stream.receive()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_giant_or_endless_body_is_not_read() -> None:
+    async with house() as built:
+        host, _, port = built.address.removeprefix("http://").partition(":")
+        for length in ("Content-Length: 99999999", "Transfer-Encoding: chunked"):
+            async with await anyio.connect_tcp(host, int(port)) as stream:
+                head = f"POST {VOICE} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n{length}\r\n\r\n"
+                chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n" if "chunked" in length else b"x" * 4096
+                with suppress(anyio.BrokenResourceError):  # it may be cut off in the middle
+                    await stream.send(head.encode())
+                    for _ in range(1_000):
+                        await stream.send(chunk)
+                with anyio.fail_after(10), suppress(anyio.BrokenResourceError):
+                    assert (await stream.receive()).startswith(b"HTTP/1.1 413 ")
 
 
 async def test_a_media_stream_is_opened_by_websockets_only_and_keeps_its_token() -> None:
