@@ -3,17 +3,21 @@
 It owns the account and everybody's calls; it refuses to know who answers the webhooks. As an example, a test of yours::
 
     async with LoopbackTelnyxCarrier() as carrier:
-        carrier.add_number("+15550100")
-        carrier.people["+15550111"] = Person(answers="machine", greeting=greeting)
-        phone = Patter(telnyx_key=carrier.api_key, telnyx_connection_id=carrier.connection_id, phone_number="+15550100", …)
-        …                                                 # serve, at carrier.api_base and with carrier.public_key
+        carrier.add_number("+15550100000")
         carrier.reach["voice.example.com"] = "127.0.0.1:8000"
-        leg = carrier.place_call("+15550199", "+15550100", Person(mouth=says(question)))
+        phone = Patter(
+            telnyx_key=carrier.api_key, telnyx_connection_id=carrier.connection_id,
+            telnyx_public_key=carrier.public_key, carrier_api=carrier.api_base,
+            phone_number="+15550100000", webhook_url="voice.example.com",
+        )
+        ...                                                  # phone.serve(agent, port=8000) beside this
+        leg = carrier.place_call("+15550199000", "+15550100000", Person(mouth=says(question)))
         await leg.streaming.wait()
         leg.press("1")
         leg.hang_up()
         await leg.over.wait()
-        assert carrier.violations == []                   # nothing the real Telnyx would refuse, ignore or warn of
+        carrier.people["+15550111000"] = Person("machine", greeting=greeting)    # who answers when phone.call() dials
+        assert carrier.violations == []                      # nothing the real Telnyx would refuse, ignore or warn of
 """
 
 from __future__ import annotations
@@ -54,9 +58,9 @@ class LoopbackTelnyxCarrier:
 
     def __init__(
         self,
+        *,
         clock: Clock | None = None,
         misbehaviour: Misbehaviour = GOOD_DAY,
-        *,
         codec: str = "PCMU",
         big_endian: bool = False,
         skew_s: float = 0.0,
@@ -114,16 +118,23 @@ class LoopbackTelnyxCarrier:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._exchange is not None
-        for leg in list(self.legs.values()):
-            leg.hang_up()
+    ) -> None:
+        tasks = self._open().tasks
+        if error is None:
+            await self._end_calls()
+        tasks.cancel_scope.cancel()
+        if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
+            await self._stack.__aexit__(kind, error, trace)
+        else:  # a failed assertion comes out as it is, not as a group of one
+            await self._stack.aclose()
+
+    async def _end_calls(self) -> None:
         with anyio.move_on_after(LAST_WEBHOOKS_S):
+            for leg in list(self.legs.values()):
+                leg.hang_up()
             for leg in list(self.legs.values()):
                 await leg.over.wait()
             await self.settled()
-        self._exchange.tasks.cancel_scope.cancel()
-        return await self._stack.__aexit__(kind, error, trace)
 
     async def settled(self, seconds: float = LAST_WEBHOOKS_S) -> None:
         """Wait until every webhook so far is delivered or given up, `seconds` at most."""

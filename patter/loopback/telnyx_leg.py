@@ -184,15 +184,14 @@ class Leg:
         if not self._ring.in_service:
             self.end("not_found", "unknown", "404")
             return
-        await anyio.sleep(min(person.rings_s, limit))
-        if person.rings_s > limit:
+        taken = person.answers != "no_answer" and person.rings_s <= limit
+        await anyio.sleep(person.rings_s if taken else limit)
+        if not taken:
             self.end("timeout", "unknown", "487")
         elif person.answers == "busy":
             self.end("user_busy", "callee", "486")
         elif person.answers == "reject":
             self.end("call_rejected", "callee", "603")
-        elif person.answers == "no_answer":
-            self.end("no_answer", "callee", "480")
         else:
             self.pick_up()
 

@@ -25,6 +25,7 @@ EVENTS = frozenset(
 DETECTION = ("premium", "detect", "detect_beep", "detect_words", "greeting_end", "disabled")
 CODECS = ("PCMU", "PCMA", "L16")  # of the real list this carrier does not speak G722, OPUS and AMR-WB
 RATES = {"PCMU": (8000,), "PCMA": (8000,), "L16": (16000, 24000, 48000)}
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _E164 = re.compile(r"\+[1-9]\d{1,14}")
 
 
@@ -248,6 +249,9 @@ def _check_stream(fields: Mapping[str, Any]) -> list[str]:
     rate = fields.get("stream_bidirectional_sampling_rate")
     if rate is not None and rate not in RATES[codec]:
         raise Refusal("10032", f"{codec} cannot have {rate} Hz", "/stream_bidirectional_sampling_rate")
+    url = urlsplit(fields.get("stream_url", ""))
+    if url.scheme == "ws" and url.hostname not in _THIS_MACHINE:
+        return ["stream_url should begin with wss://: anybody on the way can listen"]
     if fields.get("stream_bidirectional_mode", "mp3") != "rtp" and "stream_bidirectional_codec" in fields:
         return ["stream_bidirectional_codec is ignored without stream_bidirectional_mode rtp"]
     return []

@@ -193,3 +193,11 @@ def test_a_codec_without_rtp_mode_is_warned_of() -> None:
     fields = {"stream_url": "wss://a.test", "stream_bidirectional_codec": "PCMU"}
     assert "ignored" in check(COMMANDS["streaming_start"], fields)[0]
     assert check(COMMANDS["streaming_start"], fields | {"stream_bidirectional_mode": "rtp"}) == []
+
+
+def test_a_stream_in_the_open_is_warned_of() -> None:
+    def warnings(url: str) -> list[str]:
+        return check(COMMANDS["streaming_start"], {"stream_url": url})
+
+    assert "wss://" in warnings("ws://voice.example.test/ws")[0]
+    assert warnings("ws://127.0.0.1:8000/ws") == warnings("wss://voice.example.test/ws") == []

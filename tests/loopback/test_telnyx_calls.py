@@ -122,13 +122,13 @@ async def test_a_dialled_person_answers_and_we_hang_up() -> None:
     [
         (Person(answers="busy"), "user_busy", "486"),
         (Person(answers="reject"), "call_rejected", "603"),
-        (Person(answers="no_answer"), "no_answer", "480"),
+        (Person(answers="no_answer"), "timeout", "487"),
     ],
 )
 async def test_a_call_that_is_not_answered_ends_with_its_cause(person: Person, cause: str, sip: str) -> None:
     async with office() as here:
         here.carrier.people[THEIRS] = person
-        await here.dialled()
+        await here.dialled(timeout_secs=5)
         ended = await here.event("call.hangup")
         assert (ended.payload["hangup_cause"], ended.payload["sip_hangup_cause"]) == (cause, sip)
         assert here.types() == ["call.initiated", "call.hangup"]
