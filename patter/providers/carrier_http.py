@@ -113,6 +113,8 @@ class CarrierHttp:
 
         Tried again, with the very same bytes, if the carrier is too busy or fails, or the connection breaks: callers make
         sure that doing a thing twice does no harm."""
+        if self._http.closed:
+            raise self._error("the connection to it was closed", fix="open the phone line again")
         url = URL(self._root + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
         headers, data = self._headers, None
         if form is not None:
@@ -235,7 +237,7 @@ def _check_root(root: str, name: str) -> None:
     url = URL(root)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(root)):
         raise ValueError(f"the address of {name}'s API must begin with https:// (http:// is for this machine only)")
-    if url.user or url.password or url.query_string or url.fragment:
+    if not url.host or url.user or url.password or url.query_string or url.fragment:
         raise ValueError(f"the address of {name}'s API must be plain, such as https://api.{name}.com")
 
 

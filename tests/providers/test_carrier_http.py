@@ -220,6 +220,13 @@ async def test_nobody_at_the_address(free_tcp_port: int) -> None:
     assert (caught.value.__cause__, caught.value.__context__) == (None, None), "aiohttp's errors may carry our headers"
 
 
+async def test_after_the_end_of_its_session_nothing_is_asked() -> None:
+    async with aiohttp.ClientSession() as session:
+        http = CarrierHttp(session, DIALECT, "http://127.0.0.1:9", f"Bearer {SECRET}")
+    with pytest.raises(CarrierError, match="open the phone line again"):
+        await http.send("GET", "/it")
+
+
 async def test_a_silent_carrier_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async def silence(request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
@@ -234,7 +241,16 @@ async def test_a_silent_carrier_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     "root",
-    ["http://api.acme.com", "ftp://127.0.0.1", "api.acme.com", "https://me:pw@api.acme.com", "https://a.b?c=d", ""],
+    [
+        "http://api.acme.com",
+        "ftp://127.0.0.1",
+        "api.acme.com",
+        "https://me:pw@api.acme.com",
+        "https://a.b?c=d",
+        "https://",
+        "https:///x",
+        "",
+    ],
 )
 async def test_an_address_that_would_show_the_key_is_refused(root: str) -> None:
     async with aiohttp.ClientSession() as session:
