@@ -21,7 +21,7 @@ from patter.builders import Carrier, Keys
 from patter.bus import Bus
 from patter.callbacks import CallbackRunner, Callbacks
 from patter.clock import Clock
-from patter.exceptions import PatterConnectionError, PatterError
+from patter.exceptions import PatterConnectionError, PatterError, plain_errors
 from patter.models import (
     Agent,
     IncomingHandler,
@@ -211,8 +211,10 @@ class Patter:
             return
         self._check_host("call()", tunnel=False)
         settings = replace(self._line(port), take_number=False)
-        async with Station(self._plan(settings, Callbacks())) as station:
-            await station.wait_over(await station.place(order, on_machine))
+        with plain_errors():
+            async with Station(self._plan(settings, Callbacks())) as station:
+                await station.wait_over(await station.place(order, on_machine))
+                await station.close(anyio.Event())
 
     async def serve(
         self,
@@ -267,7 +269,7 @@ class Patter:
         )
         self._serving = serving = _Serving(voicemail_message)
         try:
-            with stop_signals(serving.ask_to_stop):
+            with plain_errors(), stop_signals(serving.ask_to_stop):
                 async with Station(self._plan(settings, callbacks)) as station:
                     station.answer(self._phone_number, agent, on_message)
                     for number, other in (agents or {}).items():

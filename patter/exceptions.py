@@ -11,6 +11,9 @@ PatterError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PatterError(Exception):
     """Base of all Patter errors."""
@@ -53,3 +56,17 @@ class CarrierError(ProviderError):
 
 class NotInThisVersion(PatterError):
     """A documented feature that is not built yet; the message names it and says what works instead."""
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise an error as itself when task groups that were open around it have wrapped it in groups of one."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is group:
+            raise
+        raise error from error.__cause__

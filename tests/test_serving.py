@@ -1,22 +1,33 @@
-"""`Patter.serve()` with the real engines, rung by the loopback carrier."""
+"""`Patter.serve()` and `Patter.call()` with the real engines, over both loopback carriers."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-import aiohttp
 import anyio
 import pytest
 
-from patter import Agent, CallMetrics, Patter, PatterConnectionError, PatterError
-from patter.clock import Clock
-from patter.loopback.twilio import CallOver, Dial, LoopbackTwilio
+from patter import Agent, CallControl, CallMetrics, IncomingMessage, Patter, PatterConnectionError, PatterError
+from patter.audio.format import MULAW_8K
+from patter.loopback.person import Person
+from patter.loopback.telnyx_carrier import LoopbackTelnyxCarrier
+from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
 from patter.providers.embedded.hibari import voice_missing
 from patter.server.listener import listen
+from tests.support.carriers import CARRIERS, OURS, THEIRS, carrier_of, phone_at
 
-NUMBER = "+15551234567"
-SID, TOKEN = "AC" + "2" * 32, "the-auth-token"
-SILENCE = b"\xff" * 160
+pytestmark = [
+    pytest.mark.local,
+    pytest.mark.anyio,
+    pytest.mark.skipif(bool(voice_missing()), reason=voice_missing()),
+    pytest.mark.parametrize("name", CARRIERS),
+]
 
 
 @pytest.fixture
@@ -27,112 +38,247 @@ def port() -> int:
     return number
 
 
-def phone_on(port: int) -> Patter:
-    return Patter(twilio_sid=SID, twilio_token=TOKEN, phone_number=NUMBER, webhook_url=f"127.0.0.1:{port}")
+def embedded(greeting: str = "Hello {name}, this is the front desk.", **more: Any) -> Agent:
+    engines = {"provider": "pipeline", "stt": Patter.embedded_stt(), "tts": Patter.embedded_tts()}
+    return Patter().agent("Be kind.", first_message=greeting, name="front-desk", **engines, **more)
 
 
-def embedded() -> Agent:
-    return Patter().agent(
-        "Be kind.",
-        provider="pipeline",
-        stt=Patter.embedded_stt(),
-        tts=Patter.embedded_tts(),
-        first_message="Hello {name}, this is the front desk.",
-        name="front-desk",
-    )
+@asynccontextmanager
+async def serving(phone: Patter, agent: Agent, port: int, **more: Any) -> AsyncIterator[None]:
+    """`serve()` in the background, from when it listens until it has been disconnected."""
+    async with anyio.create_task_group() as tasks:
+
+        async def serve() -> None:
+            await phone.serve(agent, port, dashboard=False, **more)
+
+        tasks.start_soon(serve)
+        with anyio.fail_after(20):
+            while phone._serving is None or phone._serving.station is None:
+                await anyio.sleep(0.02)
+        yield
+        await phone.disconnect()
 
 
-async def answered(client: aiohttp.ClientSession, port: int) -> None:
-    """Return once the server listens."""
-    with anyio.fail_after(20):
-        while True:
-            try:
-                async with client.get(f"http://127.0.0.1:{port}/health"):
-                    return
-            except aiohttp.ClientConnectionError:
-                await anyio.sleep(0.05)
+def sounds(heard: bytes) -> bool:
+    return bool(heard.strip(MULAW_8K.silence))
 
 
-@pytest.mark.local
-@pytest.mark.anyio
-@pytest.mark.skipif(bool(voice_missing()), reason=voice_missing())
-async def test_a_number_is_answered_and_the_caller_hears_the_greeting(port: int) -> None:
+def journal(home: Path) -> dict[str, list[dict[str, Any]]]:
+    """The events of every call under `home`, by call id."""
+    files = sorted(home.glob("serve/*/calls/*/events.jsonl"))
+    return {file.parent.name: [json.loads(line) for line in file.read_text().splitlines()] for file in files}
+
+
+async def in_time(event: anyio.Event) -> None:
+    with anyio.fail_after(25):
+        await event.wait()
+
+
+async def greeted(leg: Any) -> None:
+    """Return once the person at that telephone has heard something."""
+    with anyio.fail_after(25):
+        while not sounds(bytes(leg.heard)):
+            await anyio.sleep(0.05)
+
+
+async def test_a_number_is_answered_recorded_and_journaled(name: str, port: int, tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
-    sounding, phone = anyio.Event(), phone_on(port)
+    heard = anyio.Event()
 
     async def start(call: dict[str, Any]) -> dict[str, Any]:
         told.append(call)
         return {"variables": {"name": "Ada"}}
 
-    def ear(frame: bytes) -> None:
-        if frame != SILENCE:
-            sounding.set()
+    def said(line: dict[str, Any]) -> None:
+        told.append(line)
+        loop.call_soon_threadsafe(heard.set)
 
-    async def note(call: dict[str, Any]) -> None:
-        told.append(call)
+    loop = __import__("asyncio").get_running_loop()
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path)
+        async with serving(
+            phone, embedded(), port, recording=True, on_call_start=start, on_transcript=said, on_call_end=told.append
+        ):
+            leg = carrier.place_call(THEIRS, OURS, Person())
+            await in_time(heard)
+            leg.hang_up()
+            await in_time(leg.over)
+        violations, kept = carrier.violations, bytes(leg.heard)
 
-    async def serve() -> None:
-        await phone.serve(embedded(), port, on_call_start=start, on_transcript=note, on_call_end=note)
-
-    async with aiohttp.ClientSession() as client, anyio.create_task_group() as tasks:
-        tasks.start_soon(serve)
-        await answered(client, port)
-        dial = Dial(f"http://127.0.0.1:{port}/webhooks/twilio/voice", SID, TOKEN, "+15550001111", NUMBER)
-        carrier = LoopbackTwilio(dial, client, Clock(), mouth=lambda: SILENCE, ear=ear)
-        async with anyio.create_task_group() as call:
-            call.start_soon(carrier.call)
-            with anyio.fail_after(20):
-                await sounding.wait()
-            carrier.hang_up()
-        await phone.disconnect()
-
-    started, *transcript, ended = told
-    assert (started["caller"], started["callee"], started["direction"]) == ("+15550001111", NUMBER, "inbound")
-    assert carrier.violations == []
-    assert all(line["role"] == "assistant" and "Hello Ada".startswith(line["text"][:9]) for line in transcript)
-    assert (ended["call_id"], ended["reason"]) == (carrier.call_sid, "caller_hung_up")
+    started, spoken, ended = told
+    assert (started["caller"], started["callee"], started["direction"]) == (THEIRS, OURS, "inbound")
+    assert spoken["text"] == "Hello Ada, this is the front desk."
+    assert (ended["reason"], ended["call_id"]) == ("caller_hung_up", started["call_id"])
     assert isinstance(ended["metrics"], CallMetrics)
+    assert violations == []
+    assert sounds(kept)
+    [(call_id, events)] = journal(tmp_path).items()
+    kinds = [event["type"] for event in events]
+    assert call_id == started["call_id"]
+    assert {"CallStarted", "CallEnded", "RecordingSaved", "CarrierRecordingSaved"} <= set(kinds)
+    assert (tmp_path / "serve" / OURS[1:] / "calls" / call_id / "recording.wav").stat().st_size > 10_000
     listen(port).close()  # free again
 
 
-@pytest.mark.anyio
-async def test_disconnecting_waits_for_the_call_that_is_up(port: int) -> None:
-    phone, over, ended = phone_on(port), list[CallOver](), list[dict[str, Any]]()
-    waiting = anyio.Event()
+async def test_every_call_has_its_own_agent_and_handler(name: str, port: int, tmp_path: Path) -> None:
+    ends: dict[str, dict[str, Any]] = {}
+    over = anyio.Event()
+    people = [f"+155577700{number:02d}" for number in range(4)]
 
-    async def start(call: dict[str, Any]) -> None:
-        waiting.set()
+    async def ended(call: dict[str, Any]) -> None:
+        ends[call["callee"]] = call
+        if len(ends) == len(people):
+            over.set()
 
-    async def serve() -> None:
-        await phone.serve(embedded(), port, on_call_start=start, on_call_end=ended.append)
+    def handler(number: str) -> Any:
+        async def answer(message: IncomingMessage, control: CallControl) -> str:
+            assert isinstance(message, IncomingMessage)
+            await control.hangup()
+            return f"You are {number[-2:]}."
 
-    async with aiohttp.ClientSession() as client, anyio.create_task_group() as tasks:
-        tasks.start_soon(serve)
-        await answered(client, port)
-        with pytest.raises(PatterError, match="serves already"):
-            await phone.serve(embedded(), port)
-        dial = Dial(f"http://127.0.0.1:{port}/webhooks/twilio/voice", SID, TOKEN, "+15550001111", NUMBER)
-        carrier = LoopbackTwilio(dial, client, Clock(), mouth=lambda: SILENCE, ear=lambda _: None)
+        return answer
 
-        async def ring() -> None:
-            over.append(await carrier.call())
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path)
+        async with serving(phone, embedded("Nobody should hear this."), port, on_call_end=ended):
+            for number in people:
+                carrier.people[number] = Person()
+            async with anyio.create_task_group() as tasks:
+                for number in people:
 
-        tasks.start_soon(ring)
-        await waiting.wait()
-        async with anyio.create_task_group() as both:
-            both.start_soon(phone.disconnect)
-            carrier.hang_up()
+                    async def place(number: str = number) -> None:
+                        await phone.call(
+                            number, handler(number), first_message=f"This is for {number[-2:]}.", agent=embedded()
+                        )
 
-    assert len(over) == 1
+                    tasks.start_soon(place)
+            for leg in list(carrier.legs.values()):
+                await greeted(leg)
+                leg.press(leg.to[-2:] + "#")
+            await in_time(over)
+        assert carrier.violations == []
+
+    for number, call in ends.items():
+        texts = [line["text"] for line in call["transcript"]]
+        assert texts[-2:] == [f"[DTMF: {number[-2:]}#]", f"You are {number[-2:]}."]
+        assert all(f"This is for {number[-2:]}.".startswith(text[:11]) for text in texts[:-2])
+        assert (call["direction"], call["reason"]) == ("outbound", "handler_ended")
+
+
+@pytest.mark.parametrize(("answers", "reason"), [("busy", "busy"), ("no_answer", "no_answer")])
+async def test_a_call_that_nobody_takes_ends_with_its_reason(
+    name: str, port: int, tmp_path: Path, answers: Any, reason: str
+) -> None:
+    async with carrier_of(name) as carrier:
+        carrier.people[THEIRS] = Person(answers=answers)
+        with anyio.fail_after(25):
+            await phone_at(carrier, port, tmp_path).call(THEIRS, agent=embedded(), ring_timeout=5, port=port)
+        assert carrier.violations == []
+
+    [events] = journal(tmp_path).values()
+    assert [event["type"] for event in events] == ["CallPlaced", "CallEnded"]
+    assert events[-1]["reason"] == reason
+    listen(port).close()
+
+
+async def test_a_machine_hears_the_whole_message_after_its_beep(name: str, port: int, tmp_path: Path) -> None:
+    verdicts: list[dict[str, Any]] = []
+
+    async def machine(verdict: dict[str, Any]) -> None:
+        verdicts.append(verdict)
+
+    async with carrier_of(name) as carrier:
+        carrier.people[THEIRS] = Person(answers="machine", greeting=b"\x00\x10\x00\xf0" * 8_000)
+        with anyio.fail_after(40):
+            await phone_at(carrier, port, tmp_path).call(
+                THEIRS,
+                agent=embedded("Hello?"),
+                on_machine=machine,
+                voicemail_message="Please call us back.",
+                port=port,
+            )
+        [leg] = carrier.legs.values()
+        assert carrier.violations == []
+        assert sounds(bytes(leg.heard))
+
+    [events] = journal(tmp_path).values()
+    assert events[-1]["reason"] == "voicemail_left"
+    assert [event["text"] for event in events if event["type"] == "AgentSaid"][-1] == "Please call us back."
+    assert {verdict["answered_by"] for verdict in verdicts} == {"machine"}
+
+
+async def test_a_refusal_says_what_to_do_and_holds_no_secret(name: str, port: int, tmp_path: Path) -> None:
+    async with carrier_of(name) as carrier:
+        carrier.people[THEIRS] = Person()
+        carrier.refuse_next(401, "20003" if name == "twilio" else "10009", "Authenticate")
+        with pytest.raises(PatterError) as refused:
+            await phone_at(carrier, port, tmp_path).call(THEIRS, agent=embedded(), port=port)
+        secret = carrier.auth_token if name == "twilio" else carrier.api_key
+
+    assert secret not in str(refused.value) + repr(refused.value)
+    assert "—" in str(refused.value)  # problem — fix
+    listen(port).close()
+
+
+async def test_a_number_that_led_elsewhere_is_taken_and_given_back(
+    name: str, port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with carrier_of(name) as carrier:
+        elsewhere = "https://elsewhere.example/voice?token=hidden"
+        carrier.add_number(OURS, elsewhere)
+        async with serving(phone_at(carrier, port, tmp_path), embedded(), port, restore_number=True):
+            assert f"127.0.0.1:{port}" in webhook_of(carrier)
+        assert webhook_of(carrier) == elsewhere
+
+    assert "elsewhere.example" in caplog.text
+    assert "hidden" not in caplog.text
+
+
+def webhook_of(carrier: LoopbackTwilioCarrier | LoopbackTelnyxCarrier) -> str:
+    """Where calls to our number are told."""
+    if isinstance(carrier, LoopbackTwilioCarrier):
+        return carrier.numbers[OURS].voice_url
+    return carrier.webhook_url
+
+
+async def test_a_signal_ends_serving_after_the_calls(name: str, port: int, tmp_path: Path) -> None:
+    ended: list[dict[str, Any]] = []
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path)
+        async with serving(phone, embedded(), port, on_call_end=ended.append):
+            leg = carrier.place_call(THEIRS, OURS, Person(stays_s=3.0))
+            await greeted(leg)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await in_time(leg.over)
+            with pytest.raises(PatterConnectionError, match=r"serve\(\) has ended|closing"):
+                await phone.call(THEIRS, agent=embedded())
+        with pytest.raises(PatterConnectionError):
+            await phone.call(THEIRS, agent=embedded(), port=listening(port))
+
     assert [call["reason"] for call in ended] == ["caller_hung_up"]
 
 
-@pytest.mark.anyio
-async def test_a_taken_port_is_a_connection_error(port: int) -> None:
+def listening(port: int) -> int:
+    """The port, taken."""
     listener = listen(port)
     listener.listen()
-    try:
-        with pytest.raises(PatterConnectionError, match=f"Port {port}"):
-            await phone_on(port).serve(embedded(), port)
-    finally:
-        listener.close()
+    TAKEN.append(listener)
+    return port
+
+
+TAKEN: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def give_back() -> Any:
+    yield
+    while TAKEN:
+        TAKEN.pop().close()
+
+
+async def test_one_patter_serves_once(name: str, port: int, tmp_path: Path) -> None:
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path)
+        async with serving(phone, embedded(), port):
+            with pytest.raises(PatterError, match="serves already"):
+                await phone.serve(embedded(), port)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 30.0  # how long calls that are up may still take once nobody new is let in
 GOODBYE_S = 10.0  # how long the goodbye may take after that
+LAST_WORD_S = 1.0  # how long the carrier's last webhooks of a call may take
 PUT_BACK_S = 10.0  # how long the carrier may take to point the number back
 GOODBYE = "I am sorry, I have to end this call now. Please call again a little later. Goodbye."
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -189,6 +190,7 @@ class FrontDoor:
         They get `drain_s` to finish by themselves, then a goodbye, and are hung up at last."""
         self._open = False
         self._forget_numbers()
+        busy = bool(self._placed or self._calls())
         for call_id in self._placed:
             try:
                 await self._joined.routes.cancel(call_id)
@@ -207,6 +209,8 @@ class FrontDoor:
             await live.session.hang_up("engine_stopped", "The phone line was closed.")
         with anyio.move_on_after(GOODBYE_S):
             await self._all_over()
+        if busy:  # the carrier still tells how they ended
+            await anyio.sleep(LAST_WORD_S)
 
     def stop_waiting(self) -> None:
         """Let `close` come to its goodbyes at once."""

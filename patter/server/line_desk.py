@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.events import LineChanged
-from patter.exceptions import PatterConnectionError, PatterError, ProviderError
+from patter.exceptions import PatterConnectionError, PatterError, ProviderError, plain_errors
 from patter.server.answers import Refused
 from patter.server.desk import Desk, Route
 from patter.server.front_door import FrontDoor, Joined, LineSettings
@@ -99,14 +99,8 @@ class LineDesk:
             except BaseException:
                 listener.close()
                 raise
-            async with FrontDoor(settings, listener, joined, self._desk) as door:
-                self._door = door
-                for number, agent in self._numbers.items():
-                    door.answer(number, Route(agent, "phone"))
-                self._become("open")
-                lost = await self._until_told(door)
-                self._become("closing")
-                await door.close(self._drain_s)
+            with plain_errors():
+                lost = await self._keep_open(FrontDoor(settings, listener, joined, self._desk))
         except ProviderError as error:
             self._become("problem", error.problem, error.fix)
         except (PatterError, PortInUse, ValueError) as error:
@@ -119,6 +113,18 @@ class LineDesk:
         finally:
             self._door = None
             self._over.set()
+
+    async def _keep_open(self, door: FrontDoor) -> tuple[str, str] | None:
+        """The line from its opening to its end; what went wrong, if its way in broke."""
+        async with door:
+            self._door = door
+            for number, agent in self._numbers.items():
+                door.answer(number, Route(agent, "phone"))
+            self._become("open")
+            lost = await self._until_told(door)
+            self._become("closing")
+            await door.close(self._drain_s)
+        return lost
 
     async def _until_told(self, door: FrontDoor) -> tuple[str, str] | None:
         """Return when the line is to close; what went wrong, if the way in broke."""
