@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 TELEPHONY = "telnyx"
 RECORDING_SAVED = "call.recording.saved"
-STREAMS_ALREADY = "90045"  # the first of two identical requests got through, and its answer was lost
+STREAMS_ALREADY = "90045"
 LATE_S = 30.0  # after the last ring: the carrier's word on an unanswered call was lost
 LEAVING_S = 3.0  # for the goodbyes to the carrier when the desk closes
 _LIMITS = {  # how long a stage may take, in seconds
@@ -254,13 +254,14 @@ class TelnyxCalls:
             self.ringing.ended(leg.placed, leg.call_id, *why)
 
     async def _answer(self, leg: Leg) -> None:
-        await self._tell_carrier(leg, "answer")
+        await self._tell_carrier(leg, Stage.ANSWERING, "answer")
 
     async def _stream(self, leg: Leg) -> None:
         voicemail = leg.placed.order.voicemail if leg.placed else ""
         token = self.arrivals.expect(Arrival(leg.call, leg.file, leg.handle, leg.control, voicemail))
         await self._tell_carrier(
             leg,
+            Stage.OPENING,
             "streaming_start",
             stream_url=self._gate.stream_url(token),
             stream_track="inbound_track",
@@ -271,13 +272,13 @@ class TelnyxCalls:
             stream_auth_token=leg.stream_secret,
         )
 
-    async def _tell_carrier(self, leg: Leg, action: str, **fields: str | int) -> None:
-        """A command without which there is no call. If the carrier refuses, the call is over."""
+    async def _tell_carrier(self, leg: Leg, stage: Stage, action: str, **fields: str | int) -> None:
+        """The command that gets a leg out of its `stage`. If the carrier refuses, the call is over."""
         try:
             await self._rest.command(leg.handle, action, **fields)
         except CarrierError as problem:
-            if problem.code == STREAMS_ALREADY:
-                return
+            if leg.stage is not stage or problem.code == STREAMS_ALREADY:
+                return  # it was done, and only the answer to our first request was lost
             gone = problem.code in GONE
             match self._move(leg, Fact.HUNG_UP if gone else Fact.FAILED):
                 case Deed.UNHEARD:

@@ -194,7 +194,11 @@ class TelnyxControl:
         if self.left:
             return
         self.left = True
-        await _unless_gone(self._command("hangup"))
+        try:
+            await _unless_gone(self._command("hangup"))
+        except BaseException:
+            self.left = False
+            raise
 
     async def announce(self, text: str) -> None:
         """Let the carrier say `text` and end the call; returns when the last word has been said."""

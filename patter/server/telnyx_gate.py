@@ -73,7 +73,7 @@ class Gate:
         try:
             webhook = read(body)
         except WireError as problem:
-            raise Refused(400, f"{str(problem).capitalize()}.") from None
+            raise Refused(400, f"This cannot be read: {problem}.") from None
         return webhook if self._replays.fresh(webhook.id) else None
 
 

@@ -374,6 +374,40 @@ async def test_a_command_that_is_refused_ends_the_call_with_a_reason(action: str
         assert "KEY-of-this-test" not in str(here.events)
 
 
+@pytest.mark.parametrize(("action", "code"), [("answer", "10015"), ("streaming_start", "90045")])
+async def test_a_command_that_was_done_though_its_answer_was_lost_ends_no_call(action: str, code: str) -> None:
+    async with house() as here:
+
+        async def done_before(_: dict[str, Any]) -> Any:
+            if action == "answer":
+                await here.told("call.answered", CALL)
+            return trouble(422, code)
+
+        here.on[action] = done_before
+        await here.incoming(CALL)
+        if action == "streaming_start":
+            await here.told("call.answered", CALL)
+        async with here.talking(await here.stream(), CALL) as (socket, writer, session):
+            await socket.send_str(writer.dtmf("1"))
+            await here.until(lambda: session.digits)
+            assert here.story == ["started"]
+
+
+async def test_a_hang_up_that_the_carrier_did_not_take_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(telnyx_calls._LIMITS, Stage.CLOSING, 0.0)
+    refusals = [trouble(422, "10036")]
+
+    async def refuse(_: dict[str, Any]) -> Any:
+        return refusals.pop() if refusals else None
+
+    async with house() as here:
+        here.on["hangup"] = refuse
+        async with here.called(CALL) as (_, _, session):
+            await session.hang_up()
+            await session.transport.hang_up()
+            await here.done("answer 1", "streaming_start 1", "hangup 1", "hangup 1")
+
+
 @pytest.mark.parametrize("stage", [Stage.ANSWERING, Stage.OPENING])
 async def test_a_carrier_that_says_no_more_does_not_leave_the_caller_in_silence(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
