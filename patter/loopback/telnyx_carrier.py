@@ -34,13 +34,13 @@ import anyio
 from aiohttp import web
 
 from patter.clock import Clock
+from patter.loopback.line import Recording
 from patter.loopback.misbehaviour import GOOD_DAY, Misbehaviour
 from patter.loopback.person import Person
 from patter.loopback.reach import Reach
 from patter.loopback.telnyx_api import Api, Asked, PlannedRefusal
 from patter.loopback.telnyx_commands import Commands, Fields
 from patter.loopback.telnyx_leg import CODECS, Exchange, Leg, Ring
-from patter.loopback.telnyx_line import Recording
 from patter.loopback.telnyx_numbers import Directory, Number
 from patter.loopback.telnyx_webhooks import Delivery, Messenger
 

@@ -17,11 +17,11 @@ from anyio.abc import TaskGroup
 
 from patter.audio.format import ALAW_8K, MULAW_8K, PCM_16K, AudioFormat
 from patter.clock import Clock
+from patter.loopback.line import Line, Recording
 from patter.loopback.misbehaviour import Misbehaviour
 from patter.loopback.person import Handset, Person
 from patter.loopback.reach import Reach
 from patter.loopback.telnyx_detection import detect
-from patter.loopback.telnyx_line import Line, Recording
 from patter.loopback.telnyx_stream import MediaStream, StreamOrder
 from patter.loopback.telnyx_webhooks import Messenger, Route, timestamp
 from patter.loopback.tones import hum

@@ -18,10 +18,10 @@ from patter.audio.convert import Converter
 from patter.audio.format import ALAW_8K, MULAW_8K, AudioFormat
 from patter.clock import Clock
 from patter.exceptions import WireError
+from patter.loopback.line import Line
 from patter.loopback.media_leg import LineStats, MediaLeg
 from patter.loopback.misbehaviour import Misbehaviour
 from patter.loopback.reach import Reach
-from patter.loopback.telnyx_line import Line
 from patter.wire import telnyx
 from patter.wire.stream import Play, ServerMessage, object_of, part_of
 

@@ -15,11 +15,11 @@ from anyio.abc import TaskGroup
 
 from patter.audio.format import MULAW_8K
 from patter.clock import Clock
+from patter.loopback.line import Line
 from patter.loopback.media_leg import MediaLeg
 from patter.loopback.misbehaviour import Misbehaviour
 from patter.loopback.person import Handset, Person
 from patter.loopback.reach import Reach
-from patter.loopback.telnyx_line import Line
 from patter.loopback.twilio_outbox import Outbox, Reports
 from patter.loopback.twilio_parameters import LONGEST_CALL_S
 from patter.loopback.twilio_recording import Tape

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from patter.loopback.telnyx_line import Line, Recording
+from patter.loopback.line import Line, Recording
 from patter.loopback.twilio_resources import API, date, new_sid
 
 

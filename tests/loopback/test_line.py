@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from patter.audio.format import ALAW_8K, MULAW_8K, PCM_16K, AudioFormat
+from patter.loopback.line import Line, Recording, mixed
 from patter.loopback.person import Handset, Person, says
-from patter.loopback.telnyx_line import Line, Recording, mixed
 from patter.loopback.tones import tone
 from tests.loopback.telnyx_office import pitch
 from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
