@@ -31,8 +31,6 @@ from patter.signals import (
 )
 from patter.turns.machine import Caller, Ear, Floor, Move, Verdict
 
-TOUCHING_MS = 1.0  # sums of float durations: a position this close to a word's end has heard it
-
 
 class Party(Protocol):
     """What the floor needs of its session."""
@@ -85,8 +83,7 @@ class FloorKeeper:
     def all_heard(self) -> bool:
         """The ear has every word that was made so far (more of an unfinished reply may come)."""
         return not self._floor.held and not any(
-            reply.words.split(self._transport.heard_ms(reply.reply_id) + TOUCHING_MS)[1]
-            for reply in self._live.values()
+            reply.words.split(self._transport.heard_ms(reply.reply_id))[1] for reply in self._live.values()
         )
 
     @property
@@ -99,12 +96,13 @@ class FloorKeeper:
         while self._live:
             await self._emptied.wait()
 
-    def close(self) -> None:
-        """The call is over: what was not heard was dropped."""
+    def close(self, *, handed_over: bool = False) -> None:
+        """The call is over: what was not heard was dropped. `handed_over`: no more was to come of what was heard."""
         self._cancel_timer()
         if not self._floor.held:
             self._held_at = self._clock.now()
         for reply in list(self._live.values()):
+            reply.complete = reply.complete or handed_over
             self._close_reply(reply, self._transport.heard_ms(reply.reply_id), interrupted=True)
 
     # ------------------------------------------------------------------ the agent's side

@@ -146,9 +146,11 @@ class CallSession:
         self._answering = Answering(self, self._voicemail, closing, handover, self._chronicle, clock)
 
     async def _close(self) -> None:
-        for part in (self._turns, self._answering, self._closing, self._floor):
+        for part in (self._turns, self._answering, self._closing):
             if part is not None:
                 part.close()
+        if self._floor is not None:
+            self._floor.close(handed_over=self._end is not None and self._end[0] == "transferred")
         try:
             await self._transport.hang_up()
         except Exception:

@@ -78,7 +78,8 @@ async def test_the_agents_sentence_is_heard_before_the_call_is_handed_over() -> 
     assert asked_at - sounded_at <= len(SENTENCE) * MS_PER_CHARACTER / 1000 + 1.0
     said = stage.of(AgentSaid)[-1]
     assert isinstance(said, AgentSaid)
-    assert said.text == SENTENCE
+    assert (said.text, said.interrupted) == (SENTENCE, False)
+    assert not stage.of(Interrupted)
     [requested] = stage.of(TransferRequested)
     assert isinstance(requested, TransferRequested)
     assert (requested.number, requested.by, requested.warm) == (NUMBER, "agent", False)
