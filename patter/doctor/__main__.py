@@ -7,6 +7,7 @@ way, 1 something does.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= chosen.port <= 65_535:
         parser.error("--port must be from 1 to 65535")
     found: list[Finding] = []
+    logging.getLogger("patter").addHandler(logging.NullHandler())  # the drill provokes what a server warns of
 
     async def run() -> None:
         async for finding in examine(os.environ, chosen.port):

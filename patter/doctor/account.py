@@ -5,12 +5,10 @@ It owns these questions, all of which only read; it refuses to change anything.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import aiohttp
 
 from patter.builders import Carrier
-from patter.doctor.findings import Finding
+from patter.doctor.findings import Finding, State
 from patter.exceptions import CarrierError
 from patter.exchange import rest_of
 from patter.providers.telnyx_rest import TelnyxRest
@@ -55,7 +53,7 @@ def _clock(rest: TwilioRest | TelnyxRest) -> Finding:
     if abs(skew) < LATE_S:
         return Finding("clock", "ok", f"This clock and the carrier's differ by {abs(skew):.0f} s.")
     way = "behind" if skew > 0 else "ahead of"
-    state = "problem" if abs(skew) > TOO_LATE_S else "warning"
+    state: State = "problem" if abs(skew) > TOO_LATE_S else "warning"
     return Finding("clock", state, f"This clock is {abs(skew):.0f} s {way} the carrier's.", _SET_CLOCK)
 
 
@@ -64,7 +62,7 @@ async def _number(rest: TwilioRest | TelnyxRest, carrier: Carrier, number: str, 
         setup = await point_number(rest, carrier, number, f"https://{host}" if host else "", take=False)
     except CarrierError as refused:
         return Finding("number", "problem", _sentence(refused.problem), refused.fix)
-    leads = urlsplit(setup.previous_url).netloc
+    leads = setup.previous_host
     found = f"{number} is yours; its calls go to {leads}." if leads else f"{number} is yours; its calls go nowhere yet."
     if setup.notes:
         return Finding("number", "warning", found, " ".join(setup.notes))

@@ -56,15 +56,16 @@ def read(environment: Mapping[str, str]) -> Given:
         fix = f"For real phones set {' and '.join(_TWILIO)}, or {', '.join(_TELNYX)}."
         return Given(None, number, host, (Finding(CHECK, "skipped", "No carrier's credentials are set.", fix),))
     names = _TWILIO if twilio else _TELNYX
-    findings = [found for name in names if (found := _judged(name, given[name])) is not None]
+    findings = [judged for name in names if (judged := _judged(name, given[name])) is not None]
     findings += _number(number, own)
-    if any(found.state == "problem" for found in findings):
+    if any(finding.state == "problem" for finding in findings):
         return Given(None, number, host, tuple(findings))
     base = environment.get("PATTER_CARRIER_API", "").strip()
     if twilio:
-        carrier = Carrier("twilio", given[names[0]], given[names[1]], api_base=base)
+        carrier = Carrier("twilio", given["TWILIO_ACCOUNT_SID"], given["TWILIO_AUTH_TOKEN"], api_base=base)
     else:
-        carrier = Carrier("telnyx", given[names[1]], given[names[0]], given[names[2]], api_base=base)
+        key, connection, public_key = (given[name] for name in _TELNYX)
+        carrier = Carrier("telnyx", connection, key, public_key, api_base=base)
     findings.insert(0, Finding(CHECK, "ok", f"{', '.join(names)} are set and have the right form."))
     return Given(carrier, number, host, tuple(findings))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import anyio
@@ -27,7 +26,7 @@ from patter.exchange import join
 from patter.loopback.person import Person
 from patter.loopback.telnyx_carrier import LoopbackTelnyxCarrier
 from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
-from patter.models import Agent
+from patter.models import Agent, OnMessage
 from patter.ports import CallInfo, Transport
 from patter.server.desk import Desk, Route
 from patter.server.front_door import FrontDoor, LineSettings
@@ -76,9 +75,11 @@ class _Drill:
             clock = Clock()
             bus = Bus(clock)
             stack.callback(bus.add_sink(self._note))
-            loopback = await stack.enter_async_context(
-                LoopbackTwilioCarrier(clock=clock) if self.carrier == "twilio" else LoopbackTelnyxCarrier(clock=clock)
-            )
+            loopback: LoopbackCarrier
+            if self.carrier == "twilio":
+                loopback = await stack.enter_async_context(LoopbackTwilioCarrier(clock=clock))
+            else:
+                loopback = await stack.enter_async_context(LoopbackTelnyxCarrier(clock=clock))
             loopback.add_number(OURS)
             loopback.people[MACHINE] = Person(answers="machine", greeting=b"\\0\\0" * 4000)
             http = await stack.enter_async_context(aiohttp.ClientSession())
@@ -104,7 +105,17 @@ class _Drill:
         """The drill's one agent."""
         return AgentFile(Path("drill"), "drill", Agent("A tone.", provider=KEYLESS), None, (), "", "")
 
-    def _open_call(self, call: CallInfo, agent: Agent, transport: Transport, **_: Any) -> ToneAgent:
+    def _open_call(
+        self,
+        call: CallInfo,
+        agent: Agent,
+        transport: Transport,
+        *,
+        on_message: OnMessage | None = None,
+        agent_name: str = "",
+        agent_version: str = "",
+        voicemail: str = "",
+    ) -> ToneAgent:
         made = ToneAgent(call, transport)
         self.agents.append(made)
         self.came_up.set()

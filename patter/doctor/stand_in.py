@@ -5,6 +5,8 @@ It owns one call of the drill; it refuses to know carriers and engines.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import numpy as np
 
@@ -83,7 +85,9 @@ class ToneAgent:
     async def interrupt(self) -> None:
         """The tone is short."""
 
-    async def transfer(self, number: str, by: str = "operator", summary: str = "") -> None:
+    async def transfer(
+        self, number: str, by: str = "operator", summary: str = "", *, failed: Callable[[], None] | None = None
+    ) -> None:
         """Hand the call over."""
         await self._transport.transfer(number, summary)
 

@@ -94,6 +94,7 @@ class FrontDoor:
         self.public_url = public_address(settings.host) if settings.host else ""
         self.notes: tuple[str, ...] = ()
         self.voice_url_before = ""
+        """The host that the number's calls went to before; the rest of that address may be a secret."""
         self.identity = secrets.token_hex(8)
         """Tells from outside whether a public address leads to this very door."""
         self.tunnel: Tunnel | None = None
@@ -140,7 +141,7 @@ class FrontDoor:
 
     async def _take_number(self, stack: AsyncExitStack) -> None:
         setup = await self._joined.point(self.public_url)
-        self.notes, self.voice_url_before = setup.notes, setup.previous_url
+        self.notes, self.voice_url_before = setup.notes, setup.previous_host
         for note in setup.notes:
             log.warning(note)
         if self.settings.restore:

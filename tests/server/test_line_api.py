@@ -39,7 +39,7 @@ async def test_a_line_is_opened_shown_and_closed(tmp_path: Path) -> None:
             "state": "open", "problem": "", "fix": "", "carrier": "twilio", "number": "+15551230000",
             "public_url": "https://voice.example", "tunnel": False, "recording": False, "agent": "desk",
             "routes": [{"number": "+15551230000", "agent": "desk"}, {"number": "+15559990000", "agent": "desk"}],
-            "voice_url_before": "https://elsewhere.example/voice", "notes": ["The number led to elsewhere.example."],
+            "voice_url_before": "elsewhere.example", "notes": ["The number led to elsewhere.example."],
             "since": 0,
         }  # fmt: skip
         assert carrier.pointed == [carrier.public] == ["https://voice.example"]

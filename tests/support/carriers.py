@@ -25,10 +25,15 @@ def carrier_of(name: str, day: Misbehaviour = GOOD_DAY) -> LoopbackTwilioCarrier
 
 def phone_at(carrier: LoopbackTwilioCarrier | LoopbackTelnyxCarrier, port: int, home: Path, **more: Any) -> Patter:
     """A `Patter` on that carrier's line, reached on `port` of this machine."""
-    known = {"phone_number": OURS, "webhook_url": f"127.0.0.1:{port}", "carrier_api": carrier.api_base, "home": home}
+    known: dict[str, Any] = {
+        "phone_number": OURS,
+        "webhook_url": f"127.0.0.1:{port}",
+        "carrier_api": carrier.api_base,
+        "home": home,
+    }
     if isinstance(carrier, LoopbackTwilioCarrier):
         return Patter(twilio_sid=carrier.account_sid, twilio_token=carrier.auth_token, **known, **more)
-    keys = {
+    keys: dict[str, Any] = {
         "telnyx_key": carrier.api_key,
         "telnyx_connection_id": carrier.connection_id,
         "telnyx_public_key": carrier.public_key,
