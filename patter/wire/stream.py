@@ -147,14 +147,22 @@ def media_of(message: dict[str, Any]) -> Media:
     media = message.get("media")
     if type(media) is not dict:
         raise WireError("media is missing or not an object")
-    payload, track, timestamp = media.get("payload"), media.get("track", "inbound"), media.get("timestamp", "")
-    if type(payload) is not str or type(track) is not str or type(timestamp) is not str:
-        for name, missing in (("payload", None), ("track", "inbound"), ("timestamp", "")):
-            text_of(media, name, "media", missing)  # says which
-    chunk = media.get("chunk", "0")
+    payload, track = media.get("payload"), media.get("track", "inbound")
+    if type(payload) is not str or type(track) is not str:
+        raise WireError(f"media.{'track' if type(payload) is str else 'payload'} is missing or not a string")
+    timestamp, chunk = media.get("timestamp", ""), media.get("chunk", "0")
+    if type(timestamp) is not str:
+        timestamp = _digits(timestamp, "timestamp")
     if type(chunk) is not str or not chunk.isdecimal() or len(chunk) > MAX_COUNT_DIGITS:
-        raise WireError("media.chunk is not a number in digits")
-    return Media(payload, track, timestamp, int(chunk))  # type: ignore[arg-type]
+        chunk = _digits(chunk, "chunk")
+    return Media(payload, track, timestamp, int(chunk))
+
+
+def _digits(value: object, name: str) -> str:
+    """Both carriers write running numbers as strings of digits; a JSON number would be as clear, and nothing else is."""
+    if type(value) is int and 0 <= value < 10**MAX_COUNT_DIGITS:
+        return str(value)
+    raise WireError(f"media.{name} is not a number in digits")
 
 
 def mark_of(message: dict[str, Any]) -> Mark:

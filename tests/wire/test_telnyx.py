@@ -126,6 +126,9 @@ def test_the_token_is_found_at_either_place_and_never_shown(text: str) -> None:
 
 def test_fields_nobody_needs_may_be_missing_or_new() -> None:
     assert telnyx.read('{"event":"media","media":{"payload":"/w=="},"new":[1]}') == Media("/w==", "inbound", "", 0)
+    assert telnyx.read('{"event":"media","media":{"payload":"/w==","chunk":7,"timestamp":140}}') == Media(
+        "/w==", "inbound", "140", 7
+    )
     assert telnyx.read('{"event":"stop"}') == Stop()
     assert telnyx.read('{"event":"connected"}') == Connected("")
     assert telnyx.read('{"event":"weather","sky":"blue"}') == Unknown("weather")
