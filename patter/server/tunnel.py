@@ -101,6 +101,7 @@ async def _start(command: list[str], child: _Child) -> asyncio.SubprocessTranspo
 
 async def _end(transport: asyncio.SubprocessTransport, child: _Child) -> None:
     """End the process and wait until it is gone."""
+    child.ending = True
     with anyio.CancelScope(shield=True):
         for end in (transport.terminate, transport.kill):
             if child.exited.is_set():
@@ -185,6 +186,7 @@ class _Child(asyncio.SubprocessProtocol):
         self._rest = b""
         self._complaints: list[str] = []
         self._up = False
+        self.ending = False
         self.host = ""
         self.settled = anyio.Event()  # it is up, or it never will be
         self.lost = anyio.Event()
@@ -222,6 +224,8 @@ class _Child(asyncio.SubprocessProtocol):
             self.settled.set()
 
     def _lose(self) -> None:
+        if self.ending:
+            return
         if self.host and self._up and not self.lost.is_set():
             log.warning("the tunnel is lost", extra={"program": self._program.name, "detail": self.complaint()})
         self.lost.set()

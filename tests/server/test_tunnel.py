@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,76 +13,31 @@ import pytest
 from patter.exceptions import PatterConnectionError, PatterError
 from patter.server import tunnel
 from patter.server.tunnel import open_tunnel
+from tests.support.tunnel_programs import (
+    ADDRESS,
+    CLOUDFLARED,
+    HOST,
+    NGROK,
+    REGISTERED,
+    STARTED,
+    STAY,
+    Programs,
+    lives,
+    started,
+)
 
 pytestmark = pytest.mark.anyio
 
-STAY = "signal.pause()"
 SOON_S = 0.8  # a small script has long said all it will say
-CLOUDFLARED = r"""
-def say(text, level="INF"):
-    print(f"2026-11-22T16:44:36Z {level} {text}", file=sys.stderr, flush=True)
-
-say("Thank you for trying Cloudflare Tunnel. See (https://www.cloudflare.com/website-terms/) and https://developers.cloudflare.com/x")
-say("Configuration file /dev/null was empty", "ERR")
-say("Requesting new quick Tunnel on trycloudflare.com...")
-"""
-ADDRESS = r"""
-say("+-------------------------------------------------------------------+")
-say("|  Your quick Tunnel has been created! Visit it at (it may take some time to be reachable):  |")
-say("|  https://four-dashed-word-names.trycloudflare.com                 |")
-say("+-------------------------------------------------------------------+")
-say("Settings: map[ha-connections:1 no-autoupdate:true protocol:quic url:http://127.0.0.1:1]")
-"""
-REGISTERED = 'say("Registered tunnel connection connIndex=0 event=0 ip=198.41.192.7 location=fra08 protocol=quic")\n'
-NGROK = r"""
-def say(**said):
-    print(json.dumps({"t": "2026-11-22T16:44:36+0000", "lvl": "info"} | said), flush=True)
-
-say(msg="no configuration paths supplied")
-say(msg="open config file", path="/root/.config/ngrok/ngrok.yml", err="<nil>")
-say(msg="starting web service", obj="web", addr="127.0.0.1:4040")
-"""
-STARTED = r"""
-say(msg="started tunnel", obj="tunnels", name="command_line (http)", addr="http://127.0.0.1:1", url="http://ab12.ngrok-free.app")
-say(msg="started tunnel", obj="tunnels", name="command_line", addr="http://127.0.0.1:1", url="https://ab12.ngrok-free.app")
-"""
-
-Install = Callable[..., Path]
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts a program on an otherwise empty PATH; the file that is returned tells how it was started."""
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """Puts programs on an otherwise empty PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-
-    def put(name: str, *code: str) -> Path:
-        trace = tmp_path / f"{name}.json"
-        script = folder / name
-        script.write_text(
-            f"#!{sys.executable} -IS\n"
-            "import json, os, signal, sys\n"
-            f"with open({str(trace) + '.new'!r}, 'w') as file: json.dump([os.getpid(), os.getsid(0), sys.argv[1:]], file)\n"
-            f"os.replace({str(trace) + '.new'!r}, {str(trace)!r})\n" + "\n".join(code)
-        )
-        script.chmod(0o755)
-        return trace
-
-    return put
-
-
-def started(trace: Path) -> tuple[int, int, list[str]]:
-    pid, session, arguments = json.loads(trace.read_text())
-    return pid, session, arguments
-
-
-def lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return Programs(folder)
 
 
 async def refusal(**values: Any) -> str:
@@ -95,19 +47,23 @@ async def refusal(**values: Any) -> str:
     return str(caught.value)
 
 
-async def test_cloudflared_gives_an_address_for_as_long_as_it_is_needed(install: Install) -> None:
+async def test_cloudflared_gives_an_address_for_as_long_as_it_is_needed(
+    install: Programs, caplog: pytest.LogCaptureFixture
+) -> None:
     trace = install("cloudflared", CLOUDFLARED, ADDRESS, REGISTERED, STAY)
     async with open_tunnel(8123) as way:
-        assert (way.host, way.program) == ("four-dashed-word-names.trycloudflare.com", "cloudflared")
+        assert (way.host, way.program) == (HOST, "cloudflared")
         pid, session, arguments = started(trace)
         assert lives(pid)
         assert session != os.getsid(0), "ctrl+c in our terminal does not reach it"
         assert not way.lost.is_set()
     assert arguments == ["tunnel", "--config", os.devnull, "--no-autoupdate", "--url", "http://127.0.0.1:8123"]
     assert not lives(pid)
+    assert not way.lost.is_set(), "it was not lost, it was put away"
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-async def test_ngrok_serves_where_there_is_no_cloudflared(install: Install) -> None:
+async def test_ngrok_serves_where_there_is_no_cloudflared(install: Programs) -> None:
     trace = install("ngrok", NGROK, STARTED, STAY)
     async with open_tunnel(8123) as way:
         assert (way.host, way.program) == ("ab12.ngrok-free.app", "ngrok")
@@ -116,7 +72,7 @@ async def test_ngrok_serves_where_there_is_no_cloudflared(install: Install) -> N
     assert not lives(pid)
 
 
-async def test_cloudflared_comes_first_for_it_needs_no_account(install: Install) -> None:
+async def test_cloudflared_comes_first_for_it_needs_no_account(install: Programs) -> None:
     other = install("ngrok", NGROK, STARTED, STAY)
     install("cloudflared", CLOUDFLARED, ADDRESS, REGISTERED, STAY)
     async with open_tunnel(8123) as way:
@@ -124,7 +80,7 @@ async def test_cloudflared_comes_first_for_it_needs_no_account(install: Install)
     assert not other.exists()
 
 
-async def test_ngrok_stands_in_when_cloudflared_fails(install: Install) -> None:
+async def test_ngrok_stands_in_when_cloudflared_fails(install: Programs) -> None:
     first = install("cloudflared", CLOUDFLARED, "sys.exit('failed to request quick Tunnel: no such host')")
     install("ngrok", NGROK, STARTED, STAY)
     async with open_tunnel(8123) as way:
@@ -132,7 +88,7 @@ async def test_ngrok_stands_in_when_cloudflared_fails(install: Install) -> None:
         assert not lives(started(first)[0])
 
 
-async def test_without_a_program_one_sentence_says_what_to_install(install: Install) -> None:
+async def test_without_a_program_one_sentence_says_what_to_install(install: Programs) -> None:
     told = await refusal()
     assert "cloudflared" in told
     assert "ngrok" in told
@@ -166,7 +122,7 @@ WRONG_FLAG = "sys.stdout.write('unknown flag: --log-format'); sys.exit(1)"
         ("ngrok", ["sys.exit(0)"], ["ngrok ended"]),
     ],
 )
-async def test_a_program_that_ends_tells_why(install: Install, name: str, code: list[str], parts: list[str]) -> None:
+async def test_a_program_that_ends_tells_why(install: Programs, name: str, code: list[str], parts: list[str]) -> None:
     trace = install(name, *code)
     told = await refusal()
     for part in parts:
@@ -175,13 +131,13 @@ async def test_a_program_that_ends_tells_why(install: Install, name: str, code: 
     assert not lives(started(trace)[0])
 
 
-async def test_a_program_that_brings_nothing_up_is_ended(install: Install) -> None:
+async def test_a_program_that_brings_nothing_up_is_ended(install: Programs) -> None:
     trace = install("cloudflared", CLOUDFLARED, STAY)
     assert "brought no tunnel up" in await refusal(start_s=SOON_S)
     assert not lives(started(trace)[0])
 
 
-async def test_an_address_that_nothing_leads_to_is_not_enough(install: Install) -> None:
+async def test_an_address_that_nothing_leads_to_is_not_enough(install: Programs) -> None:
     failed = 'say("Failed to dial a quic connection error=\\"failed to dial to edge with quic: timeout\\"", "ERR")'
     install("cloudflared", CLOUDFLARED, ADDRESS, failed, STAY)
     told = await refusal(start_s=SOON_S)
@@ -189,13 +145,13 @@ async def test_an_address_that_nothing_leads_to_is_not_enough(install: Install) 
     assert "7844" in told
 
 
-async def test_an_address_without_complaint_is_taken_at_its_word(install: Install) -> None:
+async def test_an_address_without_complaint_is_taken_at_its_word(install: Programs) -> None:
     install("cloudflared", CLOUDFLARED, ADDRESS, STAY)
     async with open_tunnel(8123, start_s=SOON_S) as way:
-        assert way.host == "four-dashed-word-names.trycloudflare.com"
+        assert way.host == HOST
 
 
-async def test_a_tunnel_whose_program_dies_is_lost(install: Install, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_tunnel_whose_program_dies_is_lost(install: Programs, caplog: pytest.LogCaptureFixture) -> None:
     trace = install("cloudflared", CLOUDFLARED, ADDRESS, REGISTERED, STAY)
     async with open_tunnel(8123) as way:
         os.kill(started(trace)[0], 9)
@@ -207,13 +163,13 @@ async def test_a_tunnel_whose_program_dies_is_lost(install: Install, caplog: pyt
 GONE = 'say("Register tunnel error from server side error=\\"Unauthorized: Tunnel not found\\" connIndex=0", "ERR")'
 
 
-async def test_a_tunnel_that_is_not_known_at_once_gets_its_time(install: Install) -> None:
+async def test_a_tunnel_that_is_not_known_at_once_gets_its_time(install: Programs) -> None:
     install("cloudflared", CLOUDFLARED, ADDRESS, GONE, REGISTERED, STAY)
     async with open_tunnel(8123) as way:
         assert not way.lost.is_set()
 
 
-async def test_a_tunnel_that_was_taken_away_is_lost(install: Install) -> None:
+async def test_a_tunnel_that_was_taken_away_is_lost(install: Programs) -> None:
     ready, told = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])", "signal.sigwait([signal.SIGUSR1])"
     trace = install("cloudflared", ready, CLOUDFLARED, ADDRESS, REGISTERED, told, GONE, STAY)
     async with open_tunnel(8123) as way:
@@ -225,7 +181,7 @@ async def test_a_tunnel_that_was_taken_away_is_lost(install: Install) -> None:
     assert not lives(pid)
 
 
-async def test_a_program_that_does_not_listen_is_killed(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_program_that_does_not_listen_is_killed(install: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tunnel, "END_S", 0.1)
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     trace = install("cloudflared", deaf, CLOUDFLARED, ADDRESS, REGISTERED, "while True: signal.pause()")
@@ -234,7 +190,7 @@ async def test_a_program_that_does_not_listen_is_killed(install: Install, monkey
     assert not lives(pid)
 
 
-async def test_endless_output_is_no_burden(install: Install) -> None:
+async def test_endless_output_is_no_burden(install: Programs) -> None:
     flood = (
         "sys.stderr.write('x' * (1 << 20)); sys.stderr.write('\\n' + 'y\\xff\\0' * 100_000 + '\\n'); sys.stderr.flush()"
     )
@@ -243,7 +199,7 @@ async def test_endless_output_is_no_burden(install: Install) -> None:
         assert way.host.endswith(".trycloudflare.com")
 
 
-async def test_an_error_inside_comes_out_as_it_is_and_leaves_no_child(install: Install) -> None:
+async def test_an_error_inside_comes_out_as_it_is_and_leaves_no_child(install: Programs) -> None:
     trace = install("ngrok", NGROK, STARTED, STAY)
     with pytest.raises(PatterError, match=r"^mine$"):
         async with open_tunnel(8123):
@@ -251,7 +207,7 @@ async def test_an_error_inside_comes_out_as_it_is_and_leaves_no_child(install: I
     assert not lives(started(trace)[0])
 
 
-async def test_being_cancelled_while_it_starts_leaves_no_child(install: Install) -> None:
+async def test_being_cancelled_while_it_starts_leaves_no_child(install: Programs) -> None:
     trace = install("cloudflared", CLOUDFLARED, STAY)
 
     async def serve() -> None:
@@ -267,7 +223,7 @@ async def test_being_cancelled_while_it_starts_leaves_no_child(install: Install)
     assert not lives(started(trace)[0])
 
 
-async def test_a_file_that_cannot_be_started_is_a_failure_with_its_name(install: Install, tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_started_is_a_failure_with_its_name(install: Programs, tmp_path: Path) -> None:
     script = tmp_path / "bin" / "cloudflared"
     script.write_text("#!/nonexistent/interpreter\n")
     script.chmod(0o755)
