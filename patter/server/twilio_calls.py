@@ -132,6 +132,12 @@ class TwilioCalls:
         if placed is not None:
             self._over(placed, call_sid, form.get("CallStatus", ""), form)
 
+    def rings(self, token: str, call_sid: str) -> None:
+        """A call with our token is on its way. One that is not ours is ended: its order was sent twice, or given up."""
+        placed = self.ringing.by_token(token)
+        if placed is None or placed.call_id not in ("", call_sid):
+            self._desk.spawn(end_call, self._rest, call_sid)
+
     def _over(self, placed: Placed, call_sid: str, status: str, form: Mapping[str, str]) -> None:
         if status not in _ENDS:
             return

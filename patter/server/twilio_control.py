@@ -28,6 +28,7 @@ from patter.wire.twiml import (
 
 log = logging.getLogger(__name__)
 
+ORDER_S = 10.0  # how long placing the call to a colleague may take
 RING_S = 30.0  # how long a colleague's telephone rings before the agent has to find other words for the caller
 CONSULT_S = 120.0  # ringing and hearing the summary, at most: somebody is waiting
 DROP_S = 10.0  # how long giving up a leg may take
@@ -172,15 +173,18 @@ class TwilioControl:
                 await self._give_up(consultation)
 
     async def _ring(self, consultation: Consultation, number: str) -> None:
-        leg = await self._rest.create_call(
-            to=number,
-            caller=self._number,
-            url=self._gate.webhook(CONSULT, leg=consultation.token),
-            status_url=self._gate.webhook(STATUS, leg=consultation.token),
-            ring_timeout_s=RING_S,
-        )
-        if not consultation.is_leg(leg):
-            await end_call(self._rest, leg)
+        with anyio.move_on_after(ORDER_S, shield=True):  # a leg whose id nobody knows could not be given up
+            leg = await self._rest.create_call(
+                to=number,
+                caller=self._number,
+                url=self._gate.webhook(CONSULT, leg=consultation.token),
+                status_url=self._gate.webhook(STATUS, leg=consultation.token),
+                ring_timeout_s=RING_S,
+            )
+            if not consultation.is_leg(leg):
+                await end_call(self._rest, leg)
+        if not consultation.leg:
+            raise PatterError("Nobody took the call: Twilio did not place it in time.")
 
     async def _wait_for(self, consultation: Consultation) -> None:
         """Until that person is in the room. Raises PatterError if that never comes."""

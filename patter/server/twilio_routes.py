@@ -45,6 +45,7 @@ SEEN_S = 86_400.0  # a call lasts four hours at most; a replay of yesterday's fi
 CLOSED = "This number cannot be answered at the moment."
 
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
+_COMING = ("queued", "initiated", "ringing")
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 
 
@@ -193,6 +194,10 @@ class TwilioRoutes:
         call_sid, status = _call_sid(webhook), webhook.form.get("CallStatus", "")
         if self._calls is not None and "leg" in webhook.query:
             self._calls.consultations.status(webhook.query["leg"], status, call_sid)
+        elif status in _COMING and "call" in webhook.query:
+            known = call_sid in self._seen or self._desk.find(call_sid) is not None  # callbacks may come late
+            if self._calls is not None and not known:
+                self._calls.rings(webhook.query["call"], call_sid)
         elif status in _OVER:
             self._arrivals.forget(call_sid)
             if self._calls is not None:

@@ -191,6 +191,36 @@ async def test_a_caller_who_hangs_up_gives_the_colleague_up() -> None:
         assert (updates(built, sid(1)), updates(built)) == (["completed"], [])
 
 
+async def test_a_transfer_given_up_while_it_is_ordered_leaves_no_telephone_ringing() -> None:
+    async with in_call() as (built, session), anyio.create_task_group() as tasks:
+        go_on = anyio.Event()
+
+        async def slowly(_: dict[str, str]) -> None:
+            await go_on.wait()
+
+        built.on_create = slowly
+        transfer = Transfer(built, session)
+        tasks.start_soon(transfer.run)
+        await transfer.rings()
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            go_on.set()
+            await built.until(lambda: updates(built, sid(1)))
+        assert updates(built, sid(1)) == ["completed"]
+
+
+async def test_a_carrier_that_does_not_place_the_call_in_time_keeps_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twilio_control, "ORDER_S", 0.05)
+    async with in_call() as (built, session):
+
+        async def never(_: dict[str, str]) -> None:
+            await anyio.sleep_forever()
+
+        built.on_create = never
+        with pytest.raises(PatterError, match="in time"):
+            await session.transport.transfer(COLLEAGUE, SUMMARY)
+
+
 async def test_a_caller_who_cannot_be_joined_frees_the_colleague() -> None:
     async with transferring() as (built, transfer, request):
 

@@ -164,6 +164,23 @@ async def test_of_an_order_that_was_sent_twice_the_call_that_was_answered_remain
         assert [event.call_id for event in built.events if isinstance(event, CallPlaced)] == [sid(1)]
 
 
+async def test_a_telephone_that_rings_for_nobody_is_let_go() -> None:
+    async with house() as built:
+        request = await placed(built)
+        await built.told(request["StatusCallback"], sid(1), CallStatus="initiated")
+        await built.told(request["StatusCallback"], sid(7), CallStatus="ringing")
+        await built.until(lambda: built.orders(f"/Calls/{sid(7)}.json"))
+        assert built.orders(f"/Calls/{sid(7)}.json") == [{"Status": "completed"}]
+        await built.told(f"{PUBLIC}/webhooks/twilio/status?call=of-nobody", sid(8), CallStatus="initiated")
+        await built.until(lambda: built.orders(f"/Calls/{sid(8)}.json"))
+        async with built.talking(await built.asked(request["Url"], sid(1)), sid(1)):
+            await built.told(request["StatusCallback"], sid(1), CallStatus="ringing")  # late: the call is up
+        for number in (1, 9):
+            await built.told(request["StatusCallback"], sid(number), CallStatus="ringing")
+        await built.until(lambda: built.orders(f"/Calls/{sid(9)}.json"))
+        assert built.orders(f"/Calls/{sid(1)}.json") == []
+
+
 async def test_a_call_whose_confirmation_was_lost_is_a_call() -> None:
     async with house() as built:
 
