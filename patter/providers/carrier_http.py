@@ -22,7 +22,7 @@ import anyio
 from yarl import URL
 
 from patter.exceptions import CarrierError
-from patter.providers.openai_chat import is_loopback
+from patter.providers.address import is_loopback
 
 log = logging.getLogger(__name__)
 

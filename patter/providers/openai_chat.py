@@ -6,7 +6,6 @@ does) and holds no call's state.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from yarl import URL
 
 from patter.exceptions import ProviderError
 from patter.ports import Ask
+from patter.providers.address import is_loopback
 from patter.signals import ResponderPiece
 from patter.wire.openai_chat import Refusal, ReplyReader, call_ids, model_names, refusal, request_body
 
@@ -196,15 +196,6 @@ class OpenAIChat:
 
     def _error(self, problem: str, *, fix: str = "", retryable: bool = False) -> ProviderError:
         return ProviderError(problem, provider=self.name, stage="llm", retryable=retryable, fix=fix)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` points at this machine."""
-    host = URL(url).host or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _name(root: str) -> str:

@@ -16,7 +16,8 @@ from patter.exceptions import ProviderError
 from patter.loopback.openai_chat import Exchange, LoopbackChat, ScriptBroken
 from patter.models import Agent
 from patter.ports import Ask, CallInfo
-from patter.providers.openai_chat import OpenAIChat, is_loopback
+from patter.providers.address import is_loopback
+from patter.providers.openai_chat import OpenAIChat
 from patter.signals import Message, ResponderPiece, TextDelta, TokensUsed, ToolRequest
 
 pytestmark = pytest.mark.anyio
