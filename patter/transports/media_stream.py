@@ -88,6 +88,7 @@ class StreamTransport:
         self._wire = wire
         self._read, self._sound = wire.read, wire.sound
         self._hears, self._plays = wire.hears, wire.plays
+        self._sample = self._hears.sample_bytes
         self._shortest = self._plays.bytes_for(wire.shortest_ms)
         carried = control is not None
         self._abilities = Abilities(
@@ -157,14 +158,14 @@ class StreamTransport:
                 self._end(HungUp("caller_hung_up"))
 
     def _hear(self, ear: Ear, sound: bytes) -> None:
-        if len(sound) % self._hears.sample_bytes:
+        if len(sound) % self._sample:
             raise WireError("media ends inside a sample")
         if sound:
             ear(AudioChunk(sound, self._hears))
 
     def _put_in_order(self, frame: Media) -> None:
         sound = self._sound(frame.payload)
-        if len(sound) % self._hears.sample_bytes:
+        if len(sound) % self._sample:
             raise WireError("media ends inside a sample")
         self._hear_all(self._order.take(frame.chunk, sound), len(sound))
 
@@ -173,7 +174,7 @@ class StreamTransport:
         if self._ear is None:
             return
         for frame in frames:
-            sound = self._hears.silence * (size // self._hears.sample_bytes) if frame is None else frame
+            sound = self._hears.silence * (size // self._sample) if frame is None else frame
             self._hear(self._ear, sound)
 
     def _complain(self, problem: WireError) -> None:
