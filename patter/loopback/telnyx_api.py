@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from patter.loopback.telnyx_commands import Commands
+from patter.loopback.telnyx_commands import Commands, Fields
 from patter.loopback.telnyx_leg import Leg
 from patter.loopback.telnyx_numbers import Directory
 from patter.loopback.telnyx_parameters import COMMANDS, DIAL, Command, check
@@ -61,11 +61,27 @@ class PlannedRefusal:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A command that was done at a moment, and its answer."""
+
+    at: float
+    command: str
+    data: dict[str, Any]
+
+
 class Api:
-    """The requests of one account."""
+    """The requests of one account. `repeats_dials`: a known command_id does not keep a number from being dialled again."""
 
     def __init__(
-        self, api_key: str, commands: Commands, directory: Directory, now: Callable[[], float], violations: list[str]
+        self,
+        api_key: str,
+        commands: Commands,
+        directory: Directory,
+        now: Callable[[], float],
+        violations: list[str],
+        *,
+        repeats_dials: bool = False,
     ) -> None:
         self.requests: list[Asked] = []
         self.planned: deque[PlannedRefusal] = deque()
@@ -73,7 +89,8 @@ class Api:
         """Recordings by their id, as WAV."""
         self._key = f"Bearer {api_key}".encode()
         self._commands, self._directory, self._now, self._violations = commands, directory, now, violations
-        self._remembered: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
+        self._repeats_dials = repeats_dials
+        self._remembered: dict[tuple[str, str], _Done] = {}
 
     def app(self) -> web.Application:
         """The server's routes."""
@@ -139,16 +156,19 @@ class Api:
             raise Refusal("10015", "the body is not a JSON object")
         return fields
 
-    def _once(self, call: str, fields: Mapping[str, Any], do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Do it, unless a command with this id was done to this call within a minute: then only its answer is repeated."""
+    def _once(self, command: str, leg: str, fields: Fields, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do it, unless a command with this id came for this leg within a minute: then only the answer is repeated."""
         now = self._now()
-        self._remembered = {key: known for key, known in self._remembered.items() if now - known[0] < REMEMBERED_S}
-        key = (call, str(fields.get("command_id", "")))
-        if key[1] and key in self._remembered:
-            return self._remembered[key][1]
+        self._remembered = {key: known for key, known in self._remembered.items() if now - known.at < REMEMBERED_S}
+        name = str(fields.get("command_id", ""))
+        known = self._remembered.get((leg, name)) if name else None
+        if known is not None:
+            if known.command != command:
+                self._violations.append(f"{command} is ignored: its command_id was that of {known.command}")
+            return known.data
         data = do()
-        if key[1]:
-            self._remembered[key] = (now, data)
+        if name:
+            self._remembered[leg, name] = _Done(now, command, data)
         return data
 
     def _check(self, request: web.Request, command: Command, fields: dict[str, Any]) -> None:
@@ -159,7 +179,10 @@ class Api:
     def _dial(self, request: web.Request, fields: dict[str, Any]) -> dict[str, Any]:
         self._check(request, DIAL, fields)
         self._directory.check_dial(fields)
-        return {"data": self._once("", fields, lambda: self._state(self._commands.dial(fields), dialled=True))}
+        known_by: Fields = {} if self._repeats_dials else fields
+        return {
+            "data": self._once("dial", "", known_by, lambda: self._state(self._commands.dial(fields), dialled=True))
+        }
 
     def _call(self, request: web.Request, _: dict[str, Any]) -> dict[str, Any]:
         return {"data": self._state(self._commands.leg(request.match_info["id"]))}
@@ -170,7 +193,7 @@ class Api:
             raise Refusal("10005", f"{action} is no command")
         leg = self._commands.leg(request.match_info["id"])
         self._check(request, COMMANDS[action], fields)
-        return {"data": self._once(leg.handle, fields, lambda: self._commands.do(leg, action, fields))}
+        return {"data": self._once(action, leg.handle, fields, lambda: self._commands.do(leg, action, fields))}
 
     @staticmethod
     def _state(leg: Leg, *, dialled: bool = False) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class LoopbackTelnyxCarrier:
     """One Telnyx account whose calls really happen. `async with` starts and ends it; all times are real.
 
     `codec`: what telephone lines have, "PCMU", "PCMA" or "L16" (16 kHz); `big_endian`: how L16 is on the wire
-    (nobody says). `skew_s`: how far the carrier's clock is ahead of ours.
+    (nobody says). `skew_s`: how far the carrier's clock is ahead of ours. `repeats_dials`: a dial with a
+    command_id that is known already is not ignored (documented for commands to a call, and a dial is none).
 
     To read: `api_base`, `api_key`, `public_key`, `connection_id`, `violations` (sentences), `requests`, `deliveries` (of
     webhooks), `legs` by call_id. To fill: `people` by number; numbers nobody is at are not in service."""
@@ -64,6 +65,7 @@ class LoopbackTelnyxCarrier:
         codec: str = "PCMU",
         big_endian: bool = False,
         skew_s: float = 0.0,
+        repeats_dials: bool = False,
     ) -> None:
         if codec not in CODECS:
             raise ValueError(f"codec is {codec!r}; it must be one of {', '.join(CODECS)}")
@@ -81,7 +83,9 @@ class LoopbackTelnyxCarrier:
         self._directory = Directory(self._now)
         self._by_handle: dict[str, Leg] = {}
         self._commands = Commands(self._by_handle, self._dial)
-        self._api = Api(self.api_key, self._commands, self._directory, self._now, self.violations)
+        self._api = Api(
+            self.api_key, self._commands, self._directory, self._now, self.violations, repeats_dials=repeats_dials
+        )
         self._exchange: Exchange | None = None
         self._stack = AsyncExitStack()
 

@@ -146,7 +146,7 @@ _STREAM: dict[str, Check] = {
     "stream_codec": _one_of(*CODECS, "default"),
     "stream_bidirectional_mode": _one_of("rtp", "mp3"),
     "stream_bidirectional_codec": _one_of(*CODECS),
-    "stream_bidirectional_target_legs": _one_of("self", "both", "opposite"),
+    "stream_bidirectional_target_legs": _one_of("self"),  # nor does it play into other legs
 }
 _STREAM_START: dict[str, Check] = {  # the answer command does not have these
     "stream_bidirectional_sampling_rate": _whole(8000, 48000),

@@ -82,6 +82,10 @@ async def test_a_repeated_command_is_done_once_and_answered_alike() -> None:
         assert first.digits_heard == "12"
         await here.client.calls.actions.send_dtmf(first.handle, digits="3", command_id="c-2")
         assert first.digits_heard == "123"
+        assert here.carrier.violations == []
+        await here.client.calls.actions.speak(first.handle, payload="Hi", voice="female", command_id="c-2")
+        assert first.announced == []
+        assert here.carrier.violations == ["speak is ignored: its command_id was that of send_dtmf"]
 
 
 async def test_failures_come_on_request_with_the_time_to_ask_again() -> None:

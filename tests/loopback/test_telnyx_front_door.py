@@ -183,13 +183,16 @@ async def test_a_call_nobody_takes_ends_with_its_reason(person: Person | None, r
         assert (ended.reason, ended.duration_s) == (reason, 0.0)
 
 
-async def test_an_answer_that_was_lost_makes_no_second_call() -> None:
-    async with house() as here:
+@pytest.mark.parametrize("repeats_dials", [False, True])
+async def test_an_answer_that_was_lost_leaves_one_call(repeats_dials: bool) -> None:
+    async with house(repeats_dials=repeats_dials) as here:
         here.carrier.people[THEIRS] = Person()
         here.carrier.refuse_next(503, "10007", "try again", done=True)
-        leg = await here.dial()
-        await here.session(leg)
-        assert len(here.carrier.legs) == 1
+        await here.dial()
+        await here.until(lambda: here.calls.sessions)
+        await here.until(lambda: sum(leg.alive for leg in here.carrier.legs.values()) == 1)
+        assert len(here.carrier.legs) == (2 if repeats_dials else 1)
+        assert len(here.calls.sessions) == 1
 
 
 async def test_a_refused_call_says_what_to_do_and_keeps_the_key() -> None:
