@@ -211,13 +211,13 @@ async def test_a_media_socket_that_the_account_has_not_signed_is_refused(signed:
             assert refused.value.status == 403
 
 
-@pytest.mark.parametrize("spelled", ["wss://{}", "https://{}", "wss://{}:443", "https://{}:443"])
+@pytest.mark.parametrize("spelled", ["wss://{}{}", "https://{}{}", "wss://{}:443{}", "https://{}:443{}", "wss://{}{}/"])
 async def test_the_socket_may_be_signed_in_every_spelling_of_a_carrier(spelled: str) -> None:
     async with house() as built:
         document = await built.incoming(sid(1))
         assert document.stream is not None
         path = document.stream.url.removeprefix("wss://voice.example.test")
-        url = spelled.format("voice.example.test") + path
+        url = spelled.format("voice.example.test", path)
         headers = {HEADER: sign(url, {}, ACCOUNT.auth_token)}
         async with built.client.ws_connect(built.address + path, headers=headers) as socket:
             await socket.send_str(CarrierWriter(STREAM, ACCOUNT.sid, sid(1)).start())
