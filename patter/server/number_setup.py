@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class NumberSetup:
     """What a number's webhook was, and sentences for the user about what was found and done.
 
-    `previous_url` may hold secrets of whoever set it: show `previous_host` at most. `url` is what stands there by our doing; empty
-    if nothing was changed."""
+    `previous_url` may hold secrets of whoever set it: show `previous_host` at most. `url` is what stands there by our
+    doing; empty if nothing was changed."""
 
     previous_url: str = field(default="", repr=False)
     notes: tuple[str, ...] = ()
