@@ -28,9 +28,11 @@ def silent(_: AudioFormat) -> Mouth:
     return bytes
 
 
-def says(pcm_8k: bytes) -> Callable[[AudioFormat], Mouth]:
-    """The mouth of somebody who says this (PCM 8 kHz) once the line is open, and then nothing."""
-    return lambda line: _reader(as_line(pcm_8k, line), line)
+def says(pcm_8k: bytes, after_ms: float = 0.0) -> Callable[[AudioFormat], Mouth]:
+    """The mouth of somebody who says this (PCM 8 kHz) so long after the call was answered, and then nothing.
+
+    A carrier answers first and opens the media stream then: who speaks at once loses the first syllable, as in life."""
+    return lambda line: _reader(as_line(PCM_8K.quiet(after_ms) + pcm_8k, line), line)
 
 
 def _reader(sound: bytes, line: AudioFormat) -> Mouth:

@@ -122,9 +122,9 @@ class LoopbackTwilioCarrier:
         return leg
 
     def refuse_next(
-        self, status: int, code: int, message: str, retry_after: float | None = None, times: int = 1
+        self, status: int, code: int | str, message: str, retry_after: float | None = None, times: int = 1
     ) -> None:
         """Answer the next `times` REST requests with this error. `retry_after` in seconds."""
         if self._api is None:
             raise RuntimeError("start the carrier first: async with LoopbackTwilioCarrier() as carrier")
-        self._api.planned.extend([Planned(status, code, message, retry_after)] * times)
+        self._api.planned.extend([Planned(status, int(code), message, retry_after)] * times)

@@ -76,6 +76,7 @@ class Messenger:
         return answer
 
     async def _attempt(self, url: str, form: Mapping[str, str], method: str) -> Delivery:
+        method = "GET" if method == "GET" else "POST"  # TwiML may say anything
         if method == "GET" and form:
             url, form = url + ("&" if urlsplit(url).query else "?") + urlencode(form), {}
         headers = {**self.signed(url, form), "User-Agent": "TwilioProxy/1.1"}

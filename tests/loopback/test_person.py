@@ -21,6 +21,13 @@ def test_somebody_says_what_they_have_to_say_once_in_whole_frames() -> None:
     assert frames[3] == QUIET
 
 
+def test_somebody_may_wait_before_they_speak() -> None:
+    handset = Handset(Person(mouth=says(tone(400, 20), after_ms=40)), MULAW_8K)
+    levels = [rms_dbfs(mulaw_decode(handset.mouth())) for _ in range(3)]
+    assert levels[:2] == [-96.0, -96.0]
+    assert levels[2] > -20
+
+
 def test_a_wideband_line_carries_the_same_words() -> None:
     handset = Handset(Person(mouth=says(tone(400, 40))), PCM_16K)
     assert rms_dbfs(handset.mouth()) > -20

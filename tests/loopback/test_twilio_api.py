@@ -206,7 +206,17 @@ async def test_a_url_in_an_update_is_asked() -> None:
     assert app.forms("/next")[0]["CallSid"] == leg.call_id
 
 
-async def test_a_called_leg_can_be_ordered_into_a_conference() -> None:
+async def test_a_time_limit_ends_a_call() -> None:
+    async with town(answers={"/voice": response("<Pause length='30'/>")}) as (_, carrier):
+        leg = carrier.place_call(CALLER, NUMBER)
+        await leg.answered.wait()
+        await official(carrier, lambda t: t.calls(leg.call_id).update(time_limit=1))
+        await leg.over.wait()
+    assert leg.status == "completed"
+    assert carrier.violations == []
+
+
+async def test_a_called_leg_can_be_ordered_away_from_its_caller() -> None:
     async with town(answers={"/voice": response(f"<Dial>{HUMAN}</Dial>")}) as (_, carrier):
         carrier.people[HUMAN] = Person()
         leg = carrier.place_call(CALLER, NUMBER)

@@ -81,7 +81,7 @@ async def test_webhooks_that_come_twice() -> None:
 async def test_a_socket_that_dies() -> None:
     talk, _, violations, status = await one_call(Misbehaviour(drop_socket_after_s=0.2))
     assert talk.named("stop") == []
-    assert 5 <= len(talk.named("media")) <= 12
+    assert 1 <= len(talk.named("media")) <= 12
     assert talk.socket.close_code == 1006
     assert (violations, status) == ([], "completed")
 
