@@ -22,6 +22,7 @@ from patter.audio.convert import Converter
 from patter.audio.format import AudioFormat
 from patter.loopback.misbehaviour import GOOD_DAY, Misbehaviour
 from patter.loopback.telnyx_carrier import LoopbackTelnyxCarrier
+from patter.loopback.telnyx_leg import Leg
 
 OURS, THEIRS, BOSS = "+14155550100", "+14155550111", "+14155550122"
 HOST = "voice.example.test"
@@ -33,6 +34,15 @@ def pitch(sound: bytes, line: AudioFormat) -> float:
     pcm = Converter(line, AudioFormat("pcm_s16le", line.rate)).convert(sound)
     samples = np.frombuffer(pcm, "<i2").astype(float)
     return float(np.argmax(np.abs(np.fft.rfft(samples))) * line.rate / len(samples))
+
+
+async def hears(leg: Leg, hz: float) -> None:
+    """Wait until the person has heard this pitch for 260 ms on end."""
+    line = leg.line.format
+    size = line.bytes_for(260)
+    with anyio.fail_after(PATIENCE_S):
+        while len(leg.heard) < size or abs(pitch(bytes(leg.heard[-size:]), line) - hz) > 10:
+            await anyio.sleep(0.02)
 
 
 @dataclass
