@@ -67,8 +67,7 @@ class Turns:
 
     def press(self, digit: str) -> None:
         """A key."""
-        if not self._party.deaf:
-            self._digits.press(digit)
+        self._digits.press(digit)
 
     async def read(self, text: str) -> None:
         """The caller's words, typed: a turn at once."""

@@ -11,6 +11,7 @@ import pytest
 from patter.events import (
     AgentSaid,
     CallEnded,
+    CallerPartial,
     CallerSaid,
     CallerSpeechStarted,
     Interrupted,
@@ -101,6 +102,26 @@ async def test_the_greeting_of_a_machine_is_no_turn_and_its_noise_cuts_no_messag
     assert last_said(stage).text == SPOKEN
     assert stage.responder.asked == []
     assert not stage.of(CallerSaid)
+
+
+async def test_words_that_are_understood_after_the_verdict_do_not_count_and_nothing_more_is_transcribed() -> None:
+    stage = set_stage(Cast(agent=outbound(), voicemail=MESSAGE, utterances=["please leave a message"]))
+
+    async def scene(stage: Stage) -> None:
+        await stage.line.speaks(1.0)
+        await stage.line.silent(0.3)  # the recogniser is at work
+        stage.line.answers("machine", ready=False)
+        await anyio.lowlevel.checkpoint()
+        heard_ms = stage.transcriber.heard_ms
+        await stage.line.speaks(3.0)
+        stage.line.answers("machine")
+        await stage.line.speaks(2.0)
+        assert stage.transcriber.heard_ms - heard_ms <= 20
+
+    ended = await play(stage, scene)
+    assert ended.reason == "voicemail_left"
+    assert not stage.of(CallerPartial, CallerSaid)
+    assert len(stage.of(CallerSpeechStarted)) == 1
 
 
 async def test_a_verdict_that_comes_only_when_the_machine_listens_is_enough() -> None:

@@ -22,7 +22,7 @@ from patter.events import (
     UsageMeasured,
 )
 from patter.models import Agent, Guardrail
-from patter.signals import TextDelta, ToolRequest
+from patter.signals import PlayoutEnded, TextDelta, ToolRequest
 from tests.support.parts import Cast, Stage, perform, set_stage
 from tests.support.virtual_time import VIRTUAL_BACKEND
 
@@ -117,6 +117,24 @@ async def test_a_cough_without_words_resumes_and_is_no_turn() -> None:
         ReplyPaused,
         ReplyResumed,
     ]
+
+
+async def test_a_reply_that_ends_in_the_ear_just_when_it_is_held_silences_nothing_after_it() -> None:
+    stage = set_stage(Cast(agent=agent(first_message=GREETING), utterances=["hello there"], lines=["Hello to you."]))
+
+    async def scene(stage: Stage) -> None:
+        await stage.line.silent(1.5)
+        await stage.line.speaks(0.24)
+        assert stage.of(ReplyPaused)
+        stage.line.signal(PlayoutEnded(1, stage.clock.now()))  # was on its way when the sound was stopped
+        await stage.line.speaks(0.3)
+        await stage.line.silent(4.0)
+
+    await perform(stage, scene)
+    said = stage.of(AgentSaid)[-1]
+    assert isinstance(said, AgentSaid)
+    assert (said.text, said.interrupted) == ("Hello to you.", False)
+    assert [reply for _, reply, _ in stage.line.played][-1] == 2
 
 
 async def test_words_that_go_on_before_the_answer_is_heard_replace_it() -> None:

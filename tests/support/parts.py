@@ -297,6 +297,7 @@ class Stage:
     responder: LinesResponder
     synthesizer: ToneSynthesizer
     line: FakeLine
+    transcriber: ScriptedTranscriber
 
     def of(self, *kinds: type[Event]) -> list[Event]:
         """The events of these kinds, in order."""
@@ -325,12 +326,13 @@ def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
     line = FakeLine(clock)
     responder = LinesResponder(*cast.lines, delay=cast.thinking_s)
     synthesizer = ToneSynthesizer()
+    transcriber = ScriptedTranscriber(clock, cast.utterances, cast.recognition_s)
 
     def outfit(_: Steered, agent: Agent) -> Outfit:
         conversation = Pipeline(
             responder=responder,
             clock=clock,
-            transcriber=ScriptedTranscriber(clock, cast.utterances, cast.recognition_s),
+            transcriber=transcriber,
             detector=LoudnessDetector(),
             synthesizer=synthesizer if cast.voice else None,
         )
@@ -343,7 +345,7 @@ def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
     call = CallInfo("CA1", "+15550001111", "+15550002222", "outbound", "loopback")
     wiring = Wiring(outfit, rework)
     session = CallSession(call, cast.agent, carried, bus, clock, wiring, voicemail=cast.voicemail)
-    return Stage(clock, bus, seen, carried, session, responder, synthesizer, line)
+    return Stage(clock, bus, seen, carried, session, responder, synthesizer, line, transcriber)
 
 
 async def perform(stage: Stage, scene: Callable[[Stage], Awaitable[None]]) -> None:
