@@ -125,11 +125,14 @@ def ensure(
     given_up: Callable[[], bool] = lambda: False,
 ) -> Engine:
     """Adopt the running engine or start one; `given_up()` says that nobody waits any more. Raises EngineUnavailable."""
+    deadline = time.monotonic() + START_SECONDS
     running = find(paths)
+    while running is not None and _is_going(running) and time.monotonic() < deadline and not given_up():
+        time.sleep(0.1)
+        running = find(paths)
     if running is not None:
         return running
     process, said = _spawn(paths, command, stt_model)
-    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and not given_up():
         ended = process.poll()
         if ended is not None and ended != RUNS_ALREADY:
@@ -145,6 +148,12 @@ def ensure(
     raise EngineUnavailable(
         f"The engine did not answer within {START_SECONDS:.0f} seconds.", f"Its log: {paths.engine_log}"
     )
+
+
+def _is_going(engine: Engine) -> bool:
+    """Whether an engine is about to end: it answers still, but nothing can be started on it any more."""
+    facts = (ask(engine.port, "GET", "/api/v1/engine", engine.token) or {}).get("data")
+    return isinstance(facts, dict) and bool(facts.get("stopping")) and not facts.get("calls")
 
 
 def _spawn(paths: Paths, command: Sequence[str], stt_model: str) -> tuple[subprocess.Popen[bytes], Path]:

@@ -18,6 +18,9 @@ from patter_tui.line import PhoneLine
 from patter_tui.safe import clean
 from patter_tui.store import CallRow, State, apply
 
+KEPT_NUMBERS = 100
+"""Calls whose number is kept: recordings are saved a little after a call's end."""
+
 
 class Page(Protocol):
     """Where a command writes."""
@@ -92,6 +95,7 @@ class TextPage:
         self._numbers: dict[str, int] = {}
         self._given = 0
         self._tools: dict[str, str] = {}
+        self._said_of_line: list[str] = []
         self.state = State()
 
     def note(self, kind: str, text: str) -> None:
@@ -100,7 +104,8 @@ class TextPage:
 
     def line(self, line: PhoneLine) -> None:
         """See Page."""
-        for text in line_sentences(line):
+        said, self._said_of_line = self._said_of_line, line_sentences(line)
+        for text in self._said_of_line if self._said_of_line != said else ():  # several ways may tell the same
             self.note("line", text)
 
     def call_on(self, row: CallRow) -> None:
@@ -134,7 +139,8 @@ class TextPage:
         if isinstance(event, ev.CallEnded):  # a line may be open for months
             self.state.rows.pop(event.call_id, None)
             self.state.calls.pop(event.call_id, None)
-            self._numbers.pop(event.call_id, None)
+            for old in list(self._numbers)[:-KEPT_NUMBERS]:
+                del self._numbers[old]
 
     def tool(self, tool_id: str) -> str:
         """The arguments a tool was called with."""
@@ -173,7 +179,7 @@ def line_sentences(line: PhoneLine) -> list[str]:
         made += [f"open: {number} to {agent}" for number, agent in line.all_routes[1:]]
         made += ["calls are recorded"] if line.recording else []
         return [*made, *line.notes]
-    return ["closing: no new calls, those that are on go on"] if line.state == "closing" else ["closed"]
+    return ["closing: no new calls, those that are on go on"] if line.state == "closing" else ["off: nothing is served"]
 
 
 def _who(row: CallRow) -> str:

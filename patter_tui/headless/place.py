@@ -78,7 +78,7 @@ class PlaceCall:
         order = {}
         if line.state not in ("open", "starting"):
             order = line_order(options, agent, {}, caller) | {"take_number": False}
-        engine = found or await engine_side.start(paths)
+        engine = await engine_side.start(paths)
         link = self._link = Link(engine)
         async with engine_side.following(link) as events:
             try:
@@ -91,7 +91,7 @@ class PlaceCall:
                 self._call_id = str(placed.get("data", {}).get("call_id") or "")
                 return await self._read_aloud(events)
             finally:
-                await self._clean_up(link, engine, started=found is None)
+                await self._clean_up(link, engine, started=found is None or found.pid != engine.pid)
 
     async def left(self) -> int:
         """Somebody pressed Ctrl+C: say what goes on without us."""

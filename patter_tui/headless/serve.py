@@ -6,6 +6,7 @@ Leaving (Ctrl+C, a closed terminal) ends nothing: the engine serves on until `pa
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from patter_tui.headless import engine_side
 from patter_tui.headless.engine_side import Events, Lost
 from patter_tui.headless.orders import WrongUse, add_line_options, agent_named, line_order, routes_named
 from patter_tui.headless.pages import JsonPage, Page, TextPage
-from patter_tui.line import line_from_json
+from patter_tui.line import PhoneLine, line_after, line_from_json
 from patter_tui.link import Link, Refused
 from patter_tui.paths import Paths
 from patter_tui.store import row_from_json
@@ -105,18 +106,19 @@ class Serve:
             "voicemail": options.voicemail,
         }  # fmt: skip
         found = await engine_side.find(paths)
-        engine = found or await engine_side.start(paths)
-        page.note("engine", f"process {engine.pid}, {'was running' if found else 'started'}")
+        engine = await engine_side.start(paths)
+        started = found is None or found.pid != engine.pid
+        page.note("engine", f"process {engine.pid}, {'started' if started else 'was running'}")
         link = Link(engine)
         async with engine_side.following(link) as events:
             try:
                 opened = await self._open(link, events, order)
             except Refused:
-                if found is None:
+                if started:
                     await leaving.release(link, paths, engine, watchers=1)
                 raise
             if not opened:
-                if found is None:
+                if started:
                     await leaving.release(link, paths, engine, watchers=1)
                 return 1
             if options.detach:
@@ -154,11 +156,9 @@ class Serve:
             self._page.note("line", "nothing is served")
             return 0
         async with engine_side.following(link) as events:
-            answer = await link.delete("/line", when="now" if self._options.now else "idle")
-            line = line_from_json(answer.get("data") or {})
+            await link.delete("/line", when="now" if self._options.now else "idle")
             on = len((await link.get("/calls/active")).get("data") or [])
-            if line.state == "closing" and not (on and not self._options.now):
-                line = await engine_side.opened(link, events, line, lambda _: None)
+            line = await self._closed(events, wait_for_calls=self._options.now or not on)
             self._page.line(line)
             if on and line.state == "closing":
                 self._page.note(
@@ -167,6 +167,17 @@ class Serve:
             if await leaving.release(link, self._paths, engine, watchers=1):
                 self._page.note("engine", "it stops too, after the last call")
         return 0
+
+    async def _closed(self, events: Events, *, wait_for_calls: bool) -> PhoneLine:
+        """The line once it takes no more calls; with `wait_for_calls`, once the last one is over too."""
+        line, enough = PhoneLine("open"), ("off", "problem") if wait_for_calls else ("off", "problem", "closing")
+        try:
+            async with asyncio.timeout(engine_side.OPENING_SECONDS):
+                while line.state not in enough:
+                    line = line_after(line, await events.next_line())
+        except TimeoutError:
+            raise Refused("The line is still closing: `patter-tui serve --status` says how far it is.") from None
+        return line
 
     async def _status(self) -> int:
         engine = await engine_side.find(self._paths)

@@ -157,7 +157,7 @@ async def test_every_mode_fits_every_size(home: Path, size: tuple[int, int]) -> 
     async with opened(home, size) as scene:
         await scene.up()
         await scene.engine.publish(*(replace(event, seq=0) for event in told()))
-        for key, pane in (("f2", "#text"), ("f5", "#calls"), ("f3", "#transcript")):
+        for key, pane in (("f2", "#text"), ("f5", "#calls"), ("f4", "#live"), ("f3", "#transcript")):
             await scene.press(key)
             await scene.until(
                 lambda pane=pane: scene.app.bench.query(pane) and scene.app.bench.query_one(pane).region, pane

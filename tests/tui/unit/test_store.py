@@ -190,3 +190,58 @@ def test_a_softphone_reports_levels_and_its_end() -> None:
     )
     phone.take({"is": "ended", "reason": "caller_hung_up"})
     assert (phone.state, phone.call_id, phone.mic) == ("off", "", -90.0)
+
+
+def placed() -> list[ev.Event]:
+    """An outbound call that rings."""
+    return [ev.CallPlaced(call_id=CALL, caller="+15550100", callee="+15559990000", agent="desk", seq=1, at=START)]
+
+
+def test_a_call_rings_is_answered_and_ends() -> None:
+    state = State(shown=CALL)
+    apply(state, placed()[0])
+    row, call = state.rows[CALL], state.calls[CALL]
+    assert (row.state, row.other, row.on, call.floor) == ("ringing", "+15559990000", True, "ringing")
+    assert call.whole
+    apply(
+        state,
+        ev.CallStarted(call_id=CALL, caller="+15550100", callee="+15559990000", direction="outbound", at=START + 2),
+    )
+    assert (state.rows[CALL].state, call.floor) == ("live", "listening")
+    assert [entry.text for entry in entries(call, "mark")] == ["calling +15559990000", "answered"]
+
+
+def test_a_call_that_nobody_took_ends_with_its_reason() -> None:
+    call = watched([*placed(), ev.CallEnded(call_id=CALL, reason="no_answer", seq=2, at=START + 30)])
+    assert (call.reason, call.duration_s) == ("no_answer", 0.0)
+    assert call.entries[-1].text == "call ended: no answer"
+
+
+def test_a_machine_and_a_failed_transfer_are_remarked() -> None:
+    call = watched([
+        *placed(),
+        ev.MachineDetected(call_id=CALL, answered_by="machine", ready=False, seq=2),
+        ev.TransferRequested(call_id=CALL, number="+15557770000", by="operator", warm=True, seq=3),
+        ev.TransferFailed(call_id=CALL, number="+15557770000", problem="nobody answered", seq=4),
+    ])  # fmt: skip
+    said = [entry.text for entry in entries(call, "mark")][1:]
+    assert said[0] == "a machine answered: its greeting is playing"
+    assert said[1] == "transfer to +15557770000, who is told a summary first, asked for by the operator"
+    assert said[2] == "the transfer to +15557770000 failed: nobody answered"
+    assert call.answered_by == "machine"
+
+
+def test_the_two_sides_of_the_screen_keep_their_calls() -> None:
+    state = State(shown="mine")
+    state.show("theirs", "serve")
+    assert (state.shown, state.shown_on("serve")) == ("mine", "theirs")
+    state.turn("serve")
+    state.turn("serve")
+    assert (state.shown, state.shown_on("rehearse")) == ("theirs", "mine")
+
+
+def test_a_list_that_was_on_its_way_does_not_make_an_answered_call_ring_again() -> None:
+    state = State()
+    apply(state, ev.CallStarted(call_id="a"))
+    store.set_rows(state, [{"call_id": "a", "state": "ringing"}], asked_with=("a",))
+    assert state.rows["a"].state == "live"
