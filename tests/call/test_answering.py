@@ -305,6 +305,18 @@ async def test_what_was_to_be_said_before_is_not_taken_for_the_message() -> None
     assert [event.text for event in stage.of(AgentSaid) if isinstance(event, AgentSaid) and event.text] == [SPOKEN]
 
 
+async def test_a_verdict_during_the_last_goodbye_changes_nothing() -> None:
+    stage = set_stage(Cast(agent=outbound(), voicemail=MESSAGE))
+
+    async def scene(stage: Stage) -> None:
+        await anyio.sleep(1.0)
+        await stage.session.say_goodbye("We are closing.", "engine_stopped")
+        stage.line.answers("machine")
+
+    ended = await play(stage, scene)
+    assert (ended.reason, last_said(stage).text) == ("engine_stopped", "We are closing.")
+
+
 # --------------------------------------------------------------------------- a voice that fails
 
 

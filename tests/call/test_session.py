@@ -134,6 +134,7 @@ async def test_a_reply_that_ends_in_the_ear_just_when_it_is_held_silences_nothin
     said = stage.of(AgentSaid)[-1]
     assert isinstance(said, AgentSaid)
     assert (said.text, said.interrupted) == ("Hello to you.", False)
+    assert not stage.of(ReplyResumed)  # there was nothing left to resume
     assert [reply for _, reply, _ in stage.line.played][-1] == 2
 
 
