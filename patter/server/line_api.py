@@ -17,7 +17,7 @@ from patter.exceptions import PatterError
 from patter.server.agents import Agents, Entry
 from patter.server.answers import Refused, data, flag_in, json_body, text_in
 from patter.server.front_door import LineSettings
-from patter.server.line_desk import LineDesk
+from patter.server.line_desk import Answering, LineDesk
 from patter.server.orders import RING_TIMEOUT_S, Order
 
 ROUTES_LIMIT = 200  # numbers of one account that one engine answers
@@ -49,10 +49,11 @@ class LineApi:
         body = await json_body(request)
         entry = await self._usable(text_in(body, "agent"))
         settings = _settings(body)
-        numbers = {settings.number: entry.path}
+        numbers = {settings.number: Answering(entry.name, entry.path)}
         for number, wanted in _routes(body).items():
-            numbers[number] = (await self._usable(wanted)).path
-        self.line.open(settings, entry.path.stem, numbers)
+            other = await self._usable(wanted)
+            numbers[number] = Answering(other.name, other.path)
+        self.line.open(settings, numbers)
         return data(self.line.status(), status=202)
 
     async def close(self, request: web.Request) -> web.Response:

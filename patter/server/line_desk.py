@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -33,6 +33,14 @@ Join = Callable[[LineSettings, Desk, Files], Joined]
 """Makes the carrier of these settings ready; its calls go to this desk and find their agents there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The agent that answers a number, and its file."""
+
+    agent: str
+    path: Path
+
+
 class LineDesk:
     """`async with LineDesk(…) as lines:`; leaving it closes the line with a goodbye to every call on it."""
 
@@ -44,9 +52,9 @@ class LineDesk:
         self._join = join
         self._state: LineState = "off"
         self._since = clock.now()
-        self._problem = self._fix = self._agent = ""
+        self._problem = self._fix = ""
         self._settings: LineSettings | None = None
-        self._numbers: dict[str, Path] = {}
+        self._numbers: dict[str, Answering] = {}
         self._door: FrontDoor | None = None
         self._stop = anyio.Event()
         self._over = anyio.Event()
@@ -72,13 +80,13 @@ class LineDesk:
         """Whether somebody may call, or is being called, over the line."""
         return self._state not in ("off", "problem")
 
-    def open(self, settings: LineSettings, agent: str, numbers: Mapping[str, Path]) -> None:
-        """Begin to open the line; `numbers` are those that agent files answer. Raises Refused when another one is open."""
+    def open(self, settings: LineSettings, numbers: Mapping[str, Answering]) -> None:
+        """Begin to open the line; `numbers` are those that agents answer. Raises Refused when another one is open."""
         if self.in_use:
             if (settings, dict(numbers)) == (self._settings, self._numbers) and self._state in ("starting", "open"):
                 return
             raise Refused(409, "A phone line is open already: stop serving first, then start it with the new settings.")
-        self._settings, self._agent, self._numbers = settings, agent, dict(numbers)
+        self._settings, self._numbers = settings, dict(numbers)
         self._stop, self._over, self._drain_s = anyio.Event(), anyio.Event(), math.inf
         self._become("starting")
         self._tasks.start_soon(self._serve, settings)
@@ -118,8 +126,8 @@ class LineDesk:
         """The line from its opening to its end; what went wrong, if its way in broke."""
         async with door:
             self._door = door
-            for number, agent in self._numbers.items():
-                door.answer(number, Route(agent, "phone"))
+            for number, answering in self._numbers.items():
+                door.answer(number, Route(answering.path, "phone"))
             self._become("open")
             lost = await self._until_told(door)
             self._become("closing")
@@ -167,10 +175,8 @@ class LineDesk:
             "public_url": door.public_url if door else "",
             "tunnel": bool(settings and known and settings.tunnel),
             "recording": bool(settings and known and settings.recording),
-            "agent": self._agent if known else "",
-            "routes": [{"number": number, "agent": path.stem} for number, path in self._numbers.items()]
-            if known
-            else [],
+            "agent": self._numbers[settings.number].agent if settings and known else "",
+            "routes": [{"number": number, "agent": to.agent} for number, to in self._numbers.items() if known],
             "voice_url_before": door.voice_url_before if door else "",
             "notes": list(door.notes) if door else [],
             "since": self._since,
