@@ -59,6 +59,7 @@ class Order:
     detection: Detection | None
     send_digits: str
     record: Fields | None
+    queue_s: float
 
 
 def outgoing(exchange: Exchange, fields: Fields) -> Leg:
@@ -75,6 +76,7 @@ def outgoing(exchange: Exchange, fields: Fields) -> Leg:
         _detection_of(fields),
         fields.get("SendDigits"),
         fields if fields.get("Record") == "true" else None,
+        exchange.queue_s(),
     )
     reports = Reports(
         fields.get("StatusCallback"),
@@ -90,6 +92,8 @@ def outgoing(exchange: Exchange, fields: Fields) -> Leg:
 
 
 async def _outgoing(exchange: Exchange, order: Order, leg: Leg) -> None:
+    with anyio.move_on_after(order.queue_s):
+        await leg.turn.wait()
     if not await leg.ring(order.ring_s):
         return
     leg.hear_keys(order.send_digits.translate({ord("w"): None, ord("W"): None}))

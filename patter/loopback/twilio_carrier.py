@@ -20,6 +20,7 @@ in `carrier.people`: `carrier.people["+15557770000"] = Person(answers="machine",
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 
@@ -46,10 +47,16 @@ class LoopbackTwilioCarrier:
     `numbers`: the account's own. `people`: who is at a number that is dialled (a number that is missing does not exist).
     `reach`: public host → "127.0.0.1:port". `legs` by CallSid. `violations`: everything that the real carrier would refuse,
     ignore or warn of. `requests`: what was asked of the REST API; `deliveries`: the webhooks, as they were answered.
-    `skew_s`: how far the carrier's clock is ahead of ours. All times are real."""
+    `skew_s`: how far the carrier's clock is ahead of ours. `calls_per_second`: how many calls an account may create; the
+    others stay queued (Twilio's own limit is 1; 0 = none). All times are real."""
 
     def __init__(
-        self, clock: Clock | None = None, misbehaviour: Misbehaviour = GOOD_DAY, *, skew_s: float = 0.0
+        self,
+        clock: Clock | None = None,
+        misbehaviour: Misbehaviour = GOOD_DAY,
+        *,
+        skew_s: float = 0.0,
+        calls_per_second: float = 0.0,
     ) -> None:
         self.account_sid, self.auth_token = new_sid("AC"), secrets.token_hex(16)
         self.api_base = ""
@@ -60,7 +67,7 @@ class LoopbackTwilioCarrier:
         self.requests: list[Asked] = []
         self.deliveries: list[Delivery] = []
         self.clock = clock or Clock()
-        self.skew_s = skew_s
+        self.skew_s, self.calls_per_second = skew_s, calls_per_second
         self._day = misbehaviour
         self._reach = Reach()
         self.reach = self._reach.hosts
@@ -70,19 +77,20 @@ class LoopbackTwilioCarrier:
 
     async def __aenter__(self) -> LoopbackTwilioCarrier:
         async with AsyncExitStack() as stack:
-            http = await stack.enter_async_context(aiohttp.ClientSession())
+            http = aiohttp.ClientSession()
+            stack.push_async_callback(_whatever_happens, http.close)
             messenger = Messenger(http, self._reach, self.auth_token, self._day, self.violations.append)
             messenger.deliveries = self.deliveries
             tasks = anyio.create_task_group()
             self._exchange = Exchange(
                 self.account_sid, self.clock, tasks, http, self._reach, messenger, self._day,
-                self.violations, self.people, self.numbers, self.legs, "", self.skew_s,
+                self.violations, self.people, self.numbers, self.legs, "", self.skew_s, self.calls_per_second,
             )  # fmt: skip
             self._api = TwilioApi(self._exchange, self.auth_token)
             self._api.requests = self.requests
             runner = web.AppRunner(self._api.app, shutdown_timeout=1.0)
             await runner.setup()
-            stack.push_async_callback(runner.cleanup)
+            stack.push_async_callback(_whatever_happens, runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             self.api_base = self._exchange.api_base = f"http://127.0.0.1:{runner.addresses[0][1]}"
             await stack.enter_async_context(tasks)
@@ -93,15 +101,22 @@ class LoopbackTwilioCarrier:
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
+        cancelled = isinstance(problem, anyio.get_cancelled_exc_class())
+        try:
+            if not cancelled:
+                await self._farewell()
+        finally:
+            if problem is None or cancelled:
+                await self._stack.__aexit__(kind, problem, trace)
+            else:  # a failed assertion comes out as it is, not as a group of one
+                await self._stack.aclose()
+
+    async def _farewell(self) -> None:
         for leg in self.legs.values():
             leg.hang_up()
         with anyio.move_on_after(LAST_CALLBACKS_S):
             for leg in self.legs.values():
                 await leg.over.wait()
-        if problem is None or isinstance(problem, anyio.get_cancelled_exc_class()):
-            await self._stack.__aexit__(kind, problem, trace)
-        else:  # a failed assertion comes out as it is, not as a group of one
-            await self._stack.aclose()
 
     def add_number(self, e164: str, voice_url: str = "", status_callback: str = "") -> PhoneNumber:
         """Give the account a number, whose calls are asked for at `voice_url`."""
@@ -128,3 +143,8 @@ class LoopbackTwilioCarrier:
         if self._api is None:
             raise RuntimeError("start the carrier first: async with LoopbackTwilioCarrier() as carrier")
         self._api.planned.extend([Planned(status, int(code), message, retry_after)] * times)
+
+
+async def _whatever_happens(close: Callable[[], Awaitable[None]]) -> None:
+    with anyio.CancelScope(shield=True):
+        await close()

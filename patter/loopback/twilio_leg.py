@@ -47,12 +47,22 @@ class Exchange:
     legs: dict[str, Leg]
     api_base: str
     skew_s: float = 0.0
+    calls_per_second: float = 0.0
+    next_call_at: float = 0.0
     tapes: dict[str, Tape] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
 
     def now(self) -> float:
         """What the carrier's own clock shows, which may be wrong."""
         return self.clock.now() + self.skew_s
+
+    def queue_s(self) -> float:
+        """How long a call that is created now stays queued."""
+        if not self.calls_per_second:
+            return 0.0
+        begins_at = max(self.clock.now(), self.next_call_at)
+        self.next_call_at = begins_at + 1 / self.calls_per_second
+        return begins_at - self.clock.now()
 
     def note(self, problem: str) -> None:
         """Something that the real carrier would refuse, ignore or warn of."""
@@ -238,11 +248,11 @@ class Leg:
 
     async def ring(self, timeout_s: float) -> bool:
         """Let it ring at the person's; whether they took the call."""
+        if self.gone:
+            return False
         self.tell("initiated", CallStatus="initiated")
         if self._unknown:
             self.stop("failed", "404")
-            return False
-        if self.gone:
             return False
         self.record.status = "ringing"
         self.tell("ringing")

@@ -50,9 +50,11 @@ async def stream(leg: Leg, exchange: Exchange, verb: StreamVerb, noun: Verb) -> 
             await _converse(leg, media, socket, verb.parameters)
     finally:
         leg.media = None
-        socket_code = socket.close_code
-    if socket_code not in (None, *NORMAL_CLOSE) and not media.dropped:
-        exchange.note(f"31921: the server closed the media stream with {socket_code}")
+        closed_with = socket.close_code
+        if not socket.closed:
+            await _hang_up(socket)
+    if closed_with not in (None, *NORMAL_CLOSE) and not media.dropped:
+        exchange.note(f"31921: the server closed the media stream with {closed_with}")
     report("stream-stopped")
 
 
@@ -80,6 +82,12 @@ async def _converse(
         with anyio.move_on_after(GOODBYE_S):
             await socket.close()
         tasks.cancel_scope.cancel()
+
+
+async def _hang_up(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """The carrier itself goes: nobody waits for an answer."""
+    with anyio.CancelScope(shield=True), anyio.move_on_after(0):
+        await socket.close()
 
 
 def _cut(socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -165,6 +165,20 @@ async def test_calls_that_nobody_takes(person: Person | None, status: str, sip: 
     assert carrier.violations == []
 
 
+async def test_calls_beyond_the_rate_stay_queued() -> None:
+    async with LoopbackTwilioCarrier(calls_per_second=0.01) as carrier:
+        carrier.add_number(NUMBER)
+        carrier.people[HUMAN] = Person(rings_s=60)
+        first = await official(carrier, creating())
+        second = await official(carrier, creating())
+        assert (await official(carrier, lambda t: t.calls(first.sid).fetch())).status == "ringing"
+        assert (await official(carrier, lambda t: t.calls(second.sid).fetch())).status == "queued"
+        await official(carrier, lambda t: t.calls(second.sid).update(status="canceled"))
+        await carrier.legs[second.sid].over.wait()
+        assert carrier.legs[second.sid].status == "canceled"
+    assert carrier.violations == []
+
+
 async def test_a_ringing_call_is_canceled() -> None:
     async with town() as (app, carrier):
         carrier.people[HUMAN] = Person("no_answer")

@@ -241,6 +241,15 @@ async def test_a_failure_of_the_test_comes_out_as_it_is_and_the_calls_end() -> N
     assert legs[0].status == "completed"
 
 
+async def test_a_test_that_runs_out_of_time_leaves_nothing_behind() -> None:
+    with anyio.move_on_after(1.0) as scope:
+        async with town(answers={"/voice": response(STREAM)}) as (_, carrier):
+            leg = carrier.place_call(CALLER, NUMBER)
+            await leg.over.wait()
+    assert scope.cancelled_caught
+    assert leg.streaming.is_set()
+
+
 def test_a_carrier_that_was_not_started_says_so() -> None:
     carrier = LoopbackTwilioCarrier()
     carrier.add_number(NUMBER)
