@@ -42,12 +42,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A refusal that a test asked for. `retry_after` in seconds."""
+    """A failure that a test asked for. `retry_after` in seconds; `done`: the request is carried out, only its answer lost."""
 
     status: int
     code: int
     message: str
-    retry_after: float | None
+    retry_after: float | None = None
+    done: bool = False
 
 
 class TwilioApi:
@@ -263,27 +264,34 @@ class _Gate:
             "Twilio-Request-Id": new_sid("RQ"),
             "Twilio-Concurrent-Requests": "1",
         }
-        if self._api.planned:
-            planned = self._api.planned.popleft()
+        planned = self._api.planned.popleft() if self._api.planned else None
+        if planned is None or planned.done:
+            response = await self._do(request, handler)
+        if planned is not None:
             if planned.retry_after is not None:
                 headers["Retry-After"] = f"{planned.retry_after:g}"
-            body = error_body(planned.status, planned.code, planned.message)
-            return web.json_response(body, status=planned.status, headers=headers)
+            response = web.json_response(
+                error_body(planned.status, planned.code, planned.message), status=planned.status
+            )
+        if response.status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
+        response.headers.update(headers)
+        return response
+
+    async def _do(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         try:
             self._check(request)
-            response = await handler(request)
+            return await handler(request)
         except Refused as refused:
             if not refused.innocent:
                 self._exchange.note(f"{request.method} {request.path}: {refused}")
-            if refused.status == 401:
-                headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
-            response = web.json_response(refused.body(), status=refused.status)
+            return web.json_response(refused.body(), status=refused.status)
         except web.HTTPException as unknown:
             self._exchange.note(f"{request.method} {request.path}: {unknown.status}")
             message = f"The requested resource {request.path} was not found"
-            response = web.json_response(error_body(404, NOT_FOUND, message), status=404)
-        response.headers.update(headers)
-        return response
+            return web.json_response(error_body(404, NOT_FOUND, message), status=404)
 
     def _check(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").encode()

@@ -137,12 +137,20 @@ class LoopbackTwilioCarrier:
         return leg
 
     def refuse_next(
-        self, status: int, code: int | str, message: str, retry_after: float | None = None, times: int = 1
+        self,
+        status: int,
+        code: int | str = 20500,
+        message: str = "refused on request",
+        retry_after: float | None = None,
+        times: int = 1,
+        *,
+        done: bool = False,
     ) -> None:
-        """Answer the next `times` REST requests with this error. `retry_after` in seconds."""
+        """Make the next `times` REST requests fail. `retry_after` in seconds; `done`: they are carried out, and only the
+        answer is lost."""
         if self._api is None:
             raise RuntimeError("start the carrier first: async with LoopbackTwilioCarrier() as carrier")
-        self._api.planned.extend([Planned(status, int(code), message, retry_after)] * times)
+        self._api.planned.extend([Planned(status, int(code), message, retry_after, done)] * times)
 
 
 async def _whatever_happens(close: Callable[[], Awaitable[None]]) -> None:

@@ -401,3 +401,14 @@ async def test_the_api_fails_when_it_is_told_to() -> None:
         assert (await official(carrier, creating())).status == "queued"
     assert carrier.violations == []
     assert len(carrier.requests) == 3
+
+
+async def test_an_answer_is_lost_after_the_request_was_carried_out() -> None:
+    async with LoopbackTwilioCarrier() as carrier:
+        carrier.add_number(NUMBER)
+        carrier.refuse_next(503, done=True)
+        assert await refused(carrier, creating()) == (503, 20500)
+        (leg,) = carrier.legs.values()
+        await leg.over.wait()
+    assert leg.status == "failed"
+    assert carrier.violations == []
