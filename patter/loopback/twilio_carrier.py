@@ -7,7 +7,7 @@ To test an agent without a telephone, start the carrier, point a number at the a
     async with LoopbackTwilioCarrier() as carrier:
         carrier.reach["agent.example.com"] = "127.0.0.1:8000"  # the app's public name, and where it really listens
         carrier.add_number("+15550001111", "https://agent.example.com/webhooks/twilio/voice")
-        leg = carrier.place_call("+15557770000", "+15550001111", Person(mouth=says(question), stays_s=10))
+        leg = carrier.place_call("+15557770000", "+15550001111", Person(mouth=says(question, after_ms=2000), stays_s=10))
         await leg.over.wait()
         assert leg.status == "completed"
         assert leg.heard.strip(b"\\xff")  # somebody answered
