@@ -5,11 +5,10 @@ It owns order and the end of the stream; it refuses to bound anything: its write
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
-
-import anyio
 
 Item = TypeVar("Item")
 
@@ -19,25 +18,30 @@ class Mailbox(Generic[Item]):
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
-        self._news = anyio.Event()
+        self._reader: asyncio.Future[None] | None = None  # a bare future: an event would be made anew for every wait
         self._closed = False
 
     def put(self, item: Item) -> None:
         """Add an item; after `close` it is dropped."""
         if not self._closed:
             self._items.append(item)
-            self._news.set()
+            self._wake()
 
     def close(self) -> None:
         """No more items will come. Closing twice is closing once."""
         self._closed = True
-        self._news.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     async def __aiter__(self) -> AsyncIterator[Item]:
+        loop = asyncio.get_running_loop()
         while True:
             while self._items:
                 yield self._items.popleft()
             if self._closed:
                 return
-            self._news = anyio.Event()
-            await self._news.wait()
+            self._reader = loop.create_future()
+            await self._reader

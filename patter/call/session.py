@@ -316,8 +316,13 @@ class CallSession:
     # ------------------------------------------------------------------ the agent's side
 
     async def _follow_agent(self, conversation: Conversation) -> None:
+        floor = self._floor
+        assert floor is not None
         async for signal in conversation.signals():
-            await self._agent_says(signal)
+            if type(signal) is ReplyAudio:  # fifty a second and call: nothing else may be done for them
+                floor.reply_audio(signal)
+            else:
+                await self._agent_says(signal)
         self.finish("failed", "the agent's side closed")
 
     async def _agent_says(self, signal: ConversationSignal) -> None:
@@ -327,8 +332,6 @@ class CallSession:
         assert turns is not None
         assert tools is not None
         match signal:
-            case ReplyAudio():
-                floor.reply_audio(signal)
             case ReplyText():
                 floor.reply_text(signal)
             case ReplyStarted():

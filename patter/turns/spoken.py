@@ -55,8 +55,10 @@ class SpokenText:
         self._stretches.append(_Stretch(text, self.ms, self.ms))
 
     def _speaking(self) -> _Stretch | None:
-        begun = [stretch for stretch in self._stretches if stretch.end_ms is not None]
-        return begun[-1] if begun else None
+        for stretch in reversed(self._stretches):
+            if stretch.end_ms is not None:
+                return stretch
+        return None
 
     def split(self, heard_ms: float) -> tuple[str, str]:
         """(heard, not heard) after `heard_ms`: whole pieces, and inside a piece words in proportion to its sound.
