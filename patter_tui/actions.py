@@ -125,5 +125,5 @@ def applies(action: Action, mode: Mode) -> bool:
 
 def in_mode(mode: Mode) -> list[Action]:
     """Actions that apply in a mode, its own first."""
-    own = [action for action in ACTIONS if applies(action, mode)]
+    own = sorted((action for action in ACTIONS if applies(action, mode)), key=lambda action: action.scope != mode)
     return own + [action for action in ACTIONS if action.scope == "everywhere"]

@@ -28,6 +28,9 @@ _KEYS = {
 }
 _NUMBERS = {"twilio": "TWILIO_PHONE_NUMBER", "telnyx": "TELNYX_PHONE_NUMBER"}
 
+PORT = 8000
+"""Where a public host of one's own leads to, unless told otherwise; a tunnel takes any free port."""
+
 TITLES = {"twilio": "Twilio", "telnyx": "Telnyx"}
 
 

@@ -139,7 +139,7 @@ def _stop(found: places.Paths) -> int:
     if running is None:
         print("No engine is running.")
         return 0
-    if engines.stop(running):
+    if engines.stop(running, print):
         print(f"The engine (process {running.pid}) has stopped.")
         return 0
     print(f"The engine (process {running.pid}) could not be stopped.", file=sys.stderr)
@@ -178,7 +178,7 @@ def _open(options: argparse.Namespace, found: places.Paths) -> int:
     finally:
         term.leave(drawn=drawn)
     if left is not None:
-        importlib.import_module("patter_tui.engine").stop(left)
+        importlib.import_module("patter_tui.engine").stop(left, print)
     if failed:
         print(f"patter-tui has failed. Agents and calls are kept; what happened: {found.screen_log}", file=sys.stderr)
     return int(failed)

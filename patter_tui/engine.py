@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from patter.exceptions import PatterError
+from patter_tui.line import BUSY
 from patter_tui.paths import Paths
 
 PROTOCOL = 1
@@ -34,6 +35,10 @@ RUNS_ALREADY = 3
 
 STOP_SECONDS = 6.0
 """The engine ends calls and closes files in this time; then it is ended by force."""
+
+
+FAREWELL_SECONDS = 20.0
+"""With an open phone line: callers hear a goodbye, and the number's former webhook is put back."""
 
 
 class EngineUnavailable(PatterError):
@@ -173,8 +178,14 @@ def _spawn(paths: Paths, command: Sequence[str], stt_model: str) -> tuple[subpro
     return process, said
 
 
-def stop(engine: Engine) -> bool:
-    """Ask the engine to end, and end it by force if it does not. True once it is gone."""
+def stop(engine: Engine, told: Callable[[str], None] = lambda _: None) -> bool:
+    """Ask the engine to end, and end it by force if it does not. True once it is gone.
+
+    `told` gets a sentence if that takes longer, because people are on the line."""
+    patience = STOP_SECONDS / 2
+    if _serves(engine):
+        patience = FAREWELL_SECONDS
+        told("Ending calls and closing the phone line…")
     ask(engine.port, "POST", "/api/v1/shutdown", engine.token)
     for sign in (None, signal.SIGTERM, signal.SIGKILL):
         if sign is not None:
@@ -183,12 +194,17 @@ def stop(engine: Engine) -> bool:
                 return True  # another process has the port: nothing of ours is left to end
             with contextlib.suppress(OSError):
                 os.kill(engine.pid, sign)
-        deadline = time.monotonic() + STOP_SECONDS / 2
+        deadline = time.monotonic() + (patience if sign is None else STOP_SECONDS / 2)
         while time.monotonic() < deadline:
             if not alive(engine.pid):
                 return True
             time.sleep(0.03)
     return not alive(engine.pid)
+
+
+def _serves(engine: Engine) -> bool:
+    line = (ask(engine.port, "GET", "/api/v1/line", engine.token) or {}).get("data")
+    return isinstance(line, dict) and line.get("state") in BUSY
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from patter_tui.carrier import TITLES, Keys, Missing, bare_host, is_number, keys_in, plain_number
+from patter_tui.carrier import PORT, TITLES, Keys, Missing, bare_host, is_number, keys_in, plain_number
 from patter_tui.figures import count
 from patter_tui.safe import clean
 from patter_tui.screens.forms import YES_NO, Answers, Field, Form
@@ -41,11 +41,12 @@ class Serving(Stage):
             Field("agent", "agent", self.desk.agent_name, choices=self._agents()),
             Field("number", "number", keys.number, "+15551234567, one of yours"),
             Field("host", "public host", keys.host, "empty: a tunnel"),
+            Field("port", "local port", str(PORT), "the port that the public host leads to"),
             Field("recording", "record calls", "no", choices=YES_NO),
             Field("take", "point it here", "yes", choices=YES_NO),
             Field("restore", "restore at end", "yes", choices=YES_NO),
         )
-        return Form(title, about, fields, "serves", _number_is_wrong)
+        return Form(title, about, fields, "serves", _line_is_wrong)
 
     def _agents(self) -> list[str]:
         good = [str(row.get("name", "")) for row in self.desk.state.agents if row.get("ok", True)]
@@ -58,7 +59,7 @@ class Serving(Stage):
     async def _opened_line(self, answers: Answers) -> None:
         try:
             await self.desk.switchboard.open(
-                answers["agent"], answers["number"], bare_host(answers["host"]),
+                answers["agent"], answers["number"], bare_host(answers["host"]), int(answers["port"] or PORT),
                 recording=answers["recording"] == "yes", take_number=answers["take"] == "yes",
                 restore=answers["restore"] == "yes",
             )  # fmt: skip
@@ -176,6 +177,13 @@ def _number_is_wrong(answers: Answers) -> str:
     if is_number(plain_number(answers["number"])):
         return ""
     return "A number is needed, written with its country: +15551234567."
+
+
+def _line_is_wrong(answers: Answers) -> str:
+    port = answers["port"]
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
+        return "The local port is a number from 1 to 65535."
+    return _number_is_wrong(answers)
 
 
 def _digits_are_wrong(answers: Answers) -> str:

@@ -43,12 +43,14 @@ class Switchboard:
             self._desk.dirty |= {"line", "top", "status"}
 
     async def open(
-        self, agent: str, number: str, host: str, *, recording: bool, take_number: bool, restore: bool
+        self, agent: str, number: str, host: str, port: int, *, recording: bool, take_number: bool, restore: bool
     ) -> None:
-        """Open the line with the carrier keys of the environment; without a `host`, by a tunnel. Raises Refused, Missing."""
+        """Open the line with the carrier keys of the environment. Raises Refused, Missing.
+
+        `host` is this machine's public name and `port` where it leads to; without a host a tunnel is opened."""
         body: dict[str, Any] = keys_in().to_json() | {
-            "agent": agent, "number": _number(number), "host": host, "tunnel": not host, "recording": recording,
-            "take_number": take_number, "restore": restore,
+            "agent": agent, "number": _number(number), "host": host, "tunnel": not host, "port": port if host else 0,
+            "recording": recording, "take_number": take_number, "restore": restore,
         }  # fmt: skip
         self._take((await self._link().post("/line", **body)).get("data"))
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import anyio
+
 from patter.events import Event, LineChanged, from_json
 from patter.exceptions import PatterError
 from patter_tui import engine as engines
@@ -81,13 +83,11 @@ async def following(link: Link) -> AsyncIterator[Events]:
     """The engine's events from now on. Exceptions of the block come out as they are."""
     events = Events()
     try:
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(events.run(link))
-            try:
-                await events.begun()
-                yield events
-            finally:
-                task.cancel()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(events.run, link)
+            await events.begun()
+            yield events
+            tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
 

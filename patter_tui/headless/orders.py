@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from patter.exceptions import PatterError
-from patter_tui.carrier import Keys, bare_host, is_number, keys_in, plain_number
+from patter_tui.carrier import PORT, Keys, bare_host, is_number, keys_in, plain_number
 from patter_tui.paths import Paths
-
-PORT = 8000
-"""Where a public host of one's own leads to, unless told otherwise; a tunnel takes any free port."""
 
 
 class WrongUse(PatterError):

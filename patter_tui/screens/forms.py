@@ -100,9 +100,11 @@ class Form(ModalScreen[Answers | None]):
                 with Horizontal(classes="question"):
                     yield LineView(id=f"label-{field.name}", classes="label")
                     if field.choices:
-                        yield Choice(field, id=field.name)
+                        yield Choice(field, id=f"ask-{field.name}")
                     else:
-                        yield Input(field.value, placeholder=field.hint, id=field.name, compact=True, classes="field")
+                        yield Input(
+                            field.value, placeholder=field.hint, id=f"ask-{field.name}", compact=True, classes="field"
+                        )
 
     def on_mount(self) -> None:
         """Labels, and the keys to the first empty text."""
@@ -114,7 +116,7 @@ class Form(ModalScreen[Answers | None]):
             line.cursor_blink = False
         self.query_one("#page", LineView).can_focus = False
         first = next((field for field in self._fields if not field.choices and not field.value), self._fields[0])
-        self.query_one(f"#{first.name}").focus()
+        self.query_one(f"#ask-{first.name}").focus()
         self.call_after_refresh(self._tell)
 
     def on_resize(self) -> None:
@@ -144,8 +146,8 @@ class Form(ModalScreen[Answers | None]):
 
     def _value(self, field: Field) -> str:
         if field.choices:
-            return self.query_one(f"#{field.name}", Choice).value
-        return self.query_one(f"#{field.name}", Input).value
+            return self.query_one(f"#ask-{field.name}", Choice).value
+        return self.query_one(f"#ask-{field.name}", Input).value
 
     def action_leave(self) -> None:
         """Close without answers."""

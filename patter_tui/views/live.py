@@ -11,9 +11,11 @@ from patter_tui.views.glyphs import Glyphs
 from patter_tui.views.rows import BLANK, Row, pad, right, wrap
 
 _WORDS = {
-    "caller_hung_up": "hung up", "agent_ended": "agent ended", "operator_ended": "ended here", "handler_ended": "ended",
-    "voicemail_left": "voicemail", "machine_answered": "machine", "no_answer": "no answer", "engine_stopped": "stopped",
+    "caller_hung_up": "hung up", "agent_ended": "ended", "operator_ended": "you ended", "handler_ended": "ended",
+    "transferred": "handed on", "voicemail_left": "voicemail", "machine_answered": "machine", "no_answer": "no answer",
+    "engine_stopped": "stopped", "engine_died": "cut off",
 }  # fmt: skip
+"""Endings in as many letters as the column has."""
 
 
 def head(width: int) -> Row:

@@ -209,7 +209,7 @@ async def test_without_an_engine_there_is_nothing_to_list(tmp_path: Path) -> Non
 async def test_commands_without_a_screen_load_no_interface() -> None:
     code = (
         "import sys, patter_tui.headless.serve, patter_tui.headless.place, patter_tui.headless.listing\n"
-        "heavy = ('textual', 'rich', 'aiohttp', 'numpy', 'anyio')\n"
+        "heavy = ('textual', 'rich', 'aiohttp', 'numpy')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)

@@ -59,9 +59,11 @@ async def serving(scene: Scene) -> None:
 
 async def fill(scene: Scene, **values: str) -> None:
     """Type into the fields of a form."""
-    await scene.until(lambda: isinstance(scene.app.screen, Form), "a form")
+    await scene.until(lambda: isinstance(scene.app.screen, Form) and scene.app.focused is not None, "a form")
     for name, value in values.items():
-        scene.app.screen.query_one(f"#{name}", Input).value = value
+        field = scene.app.screen.query_one(f"#ask-{name}", Input)
+        assert field.region, name
+        field.value = value
     await scene.press("enter")
 
 
@@ -77,6 +79,7 @@ async def test_the_line_is_opened_with_the_keys_of_the_environment(home: Path) -
         assert order["secret"] == "sesame"
         assert (order["carrier"], order["agent"], order["number"]) == ("twilio", "riverside-dental", "+15550100999")
         assert (order["host"], order["tunnel"], order["take_number"]) == ("voice.example.com", False, True)
+        assert order["port"] == 8000
         await scene.until(
             lambda: "was answered by https://old.example.com" in scene.words("#line"), "the former webhook"
         )
@@ -191,7 +194,7 @@ async def test_a_call_is_spoken_into_sent_keys_and_handed_on(home: Path) -> None
         await fill(scene, number="+15557770000", summary="Ms Hill wants Tuesday.")
         wanted = {"number": "+15557770000", "summary": "Ms Hill wants Tuesday."}
         await scene.until(lambda: ("transfer", wanted) in scene.engine.commands, "transferred")
-        await scene.until(lambda: "✓ transferred" in scene.text("#live"), "ended")
+        await scene.until(lambda: "✓ handed on" in scene.text("#live"), "ended")
 
 
 async def test_closing_the_line_asks_what_becomes_of_calls(home: Path) -> None:
