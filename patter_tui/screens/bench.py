@@ -345,7 +345,8 @@ class Bench(Screen[None]):
         view = self.query_one("#line", LineView)
         state, now = self.desk.state.line, self.desk.now()
         rows = line.rows(state, view.text_width, now, self.glyphs, self.desk.agent_name, self._keys_problem)
-        rows = rows[:2] if self.has_class("-short") else rows
+        if self.has_class("-short"):
+            rows = rows[: 1 if self.has_class("-tiny") else 2]
         height = len(rows) + view.gutter.height
         if view.styles.height is None or view.styles.height.value != height:
             view.styles.height = height  # a layout only when the line itself has changed

@@ -18,6 +18,10 @@ _WORDS = {
 """Endings in as many letters as the column has."""
 
 
+ROOMY = 62
+"""From this width on, in cells, every column has room."""
+
+
 def head(width: int) -> Row:
     """Column heads."""
     return ((_columns(("  state", "number", "agent", "time", "turns", "cost"), width), "muted"),)
@@ -62,9 +66,10 @@ def _who(row: CallRow) -> str:
 
 def _columns(cells: tuple[str, ...], width: int) -> str:
     state, who, agent, lasted, turns, cost = cells
-    number = 18 if width >= 60 else 13
-    left = width - 15 - number - 6 - 6 - 8
-    made = pad(state, 15) + pad(who, number) + pad(agent, max(4, min(26, left)))
+    if width < ROOMY:  # the turns stand in their own pane
+        made = pad(state, 15) + pad(who, 18) + pad(agent, max(4, width - 47))
+        return made + right(lasted, 6) + right(cost, 8)
+    made = pad(state, 15) + pad(who, 18) + pad(agent, min(26, width - 53))
     return made + right(lasted, 6) + right(turns, 6) + right(cost, 8)
 
 
