@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from patter.audio.format import AudioChunk, AudioFormat
 from patter.models import Agent
-from patter.signals import ConversationSignal, Message, ResponderPiece, Transcribed, TransportSignal
+from patter.signals import ConversationSignal, Message, ReplyAudio, ResponderPiece, Transcribed, TransportSignal
 
 AnsweredBy = Literal["human", "machine", "fax", "unknown"]
 
@@ -152,6 +152,11 @@ class Conversation(Protocol):
 
     def update(self, agent: Agent) -> None:
         """Use this definition from the next turn on."""
+
+    def straight(self, play: Callable[[ReplyAudio], None]) -> None:
+        """Give the sound of replies to `play` at once, whenever nothing that was said before it waits to be read.
+
+        What is given so is not among the `signals`."""
 
     def signals(self) -> AsyncIterator[ConversationSignal]: ...
 

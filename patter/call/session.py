@@ -316,13 +316,10 @@ class CallSession:
     # ------------------------------------------------------------------ the agent's side
 
     async def _follow_agent(self, conversation: Conversation) -> None:
-        floor = self._floor
-        assert floor is not None
+        assert self._floor is not None
+        conversation.straight(self._floor.reply_audio)
         async for signal in conversation.signals():
-            if type(signal) is ReplyAudio:  # fifty a second and call: nothing else may be done for them
-                floor.reply_audio(signal)
-            else:
-                await self._agent_says(signal)
+            await self._agent_says(signal)
         self.finish("failed", "the agent's side closed")
 
     async def _agent_says(self, signal: ConversationSignal) -> None:
@@ -332,6 +329,8 @@ class CallSession:
         assert turns is not None
         assert tools is not None
         match signal:
+            case ReplyAudio():
+                floor.reply_audio(signal)
             case ReplyText():
                 floor.reply_text(signal)
             case ReplyStarted():

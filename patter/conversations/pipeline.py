@@ -6,7 +6,7 @@ heard (the session tells). Replies are made one after another; an interrupted on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -26,6 +26,7 @@ from patter.ports import Ask, Brief, Responder, Synthesizer, Transcriber, TurnMo
 from patter.signals import (
     ConversationSignal,
     Faulted,
+    ReplyAudio,
     ReplyEnded,
     ReplyKind,
     ReplyStarted,
@@ -124,6 +125,10 @@ class Pipeline:
         self._agent = agent
         if self._ears is not None:
             self._ears.settle(agent.turn_taking)
+
+    def straight(self, play: Callable[[ReplyAudio], None]) -> None:
+        """Sound goes straight to `play`, whenever nothing that was said before it waits."""
+        self._signals.express(ReplyAudio, play)
 
     async def signals(self) -> AsyncIterator[ConversationSignal]:
         """What the agent's side says, until it is closed."""

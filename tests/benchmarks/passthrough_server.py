@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,10 @@ class Echo:
 
     def update(self, agent: Agent) -> None:
         """It stays as it is."""
+
+    def straight(self, play: Callable[[ReplyAudio], None]) -> None:
+        """Sound takes the express lane."""
+        self._said.express(ReplyAudio, play)
 
     def signals(self) -> AsyncIterator[ConversationSignal]:
         """What it says."""

@@ -82,6 +82,10 @@ class Stubborn:
     def update(self, agent: Agent) -> None:
         """It stays as it is."""
 
+    def straight(self, play: Callable[[ReplyAudio], None]) -> None:
+        """Sound takes the express lane."""
+        self.said.express(ReplyAudio, play)
+
     async def signals(self) -> AsyncIterator[ConversationSignal]:
         async for signal in self.said:
             yield signal
