@@ -231,17 +231,20 @@ class Desk:
 
     async def view(self, call_id: str, side: Side = "rehearse", *, again: bool = False) -> None:
         """Show a call on one side: from memory if it was watched from its beginning, else from its journal. Raises Refused."""
+        if side == "serve":
+            self.state.show(call_id, side)  # at once: whoever picks a call and then hangs up means that one
         known = self.state.calls.get(call_id)
         if (known is None or not known.whole or again) and self.link is not None:
             meanwhile = self._meanwhile[call_id] = []
             try:
                 events = [event for event in map(from_json, await self.link.journal(call_id)) if event is not None]
             finally:
-                del self._meanwhile[call_id]
+                self._meanwhile.pop(call_id, None)
             last = max((event.seq for event in events), default=0)
             events += [event for event in meanwhile if event.seq > last]  # said while the journal was on its way
             self.state.calls[call_id] = replay(call_id, events)
-        self.state.show(call_id, side)
+        if side == "rehearse":
+            self.state.show(call_id, side)
         self.dirty |= ALL_PARTS
 
     def now(self) -> float:

@@ -142,6 +142,8 @@ def run(main: Callable[[], Awaitable[int]], left: Callable[[], Awaitable[int]]) 
             return await main()
         except asyncio.CancelledError:
             task.uncancel()
-            return await left()
+            with suppress(OSError):  # the terminal itself may be what went
+                return await left()
+            return 1
 
     return asyncio.run(guarded())

@@ -258,7 +258,8 @@ class Bench(Screen[None]):
             self._drawn.clear()
             if self.mode == "serve" and self.desk.status == "up":
                 agent = self.desk.state.line.agent or self.desk.agent_name
-                view.show(live.empty(self.desk.state.line, agent, width))
+                coming = self.desk.state.shown  # its journal is on the way
+                view.show([] if coming else live.empty(self.desk.state.line, agent, width))
                 return
             calling = self.desk.rehearsal.phone.state in ("starting", "ringing")
             waiting: list[Row] = [

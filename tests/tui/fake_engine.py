@@ -50,6 +50,8 @@ class FakeEngine:
         self.published: list[ev.Event] = []
         self.sockets: list[web.WebSocketResponse] = []
         self.gap = False
+        self.slow_journals = False
+        self.hung_up: list[str] = []
         self.line: dict[str, Any] = dict(OFF)
         self.line_opens = True
         self.stopped = asyncio.Event()
@@ -223,6 +225,8 @@ class FakeEngine:
         return list(rows.values())
 
     async def _events(self, request: web.Request) -> web.Response:
+        while self.slow_journals:
+            await asyncio.sleep(0.02)
         return _data([ev.to_json(event) for event in self.journals.get(request.match_info["id"], [])])
 
     async def _command(self, request: web.Request) -> web.Response:
@@ -236,6 +240,7 @@ class FakeEngine:
         if verb in self.refuse:
             return web.json_response({"error": self.refuse[verb]}, status=409)
         if verb == "hangup":
+            self.hung_up.append(call_id)
             await self.publish(ev.CallEnded(call_id=call_id, reason="operator_ended", duration_s=3.0))
         elif verb == "transfer":
             await self.publish(

@@ -163,6 +163,21 @@ async def test_two_calls_keep_their_transcripts_while_one_switches_between_them(
         await scene.until(lambda: "appointment for next Tuesday" in scene.words("#transcript"), "back")
 
 
+async def test_a_call_that_was_just_picked_is_the_one_that_is_hung_up(home: Path) -> None:
+    async with opened(home) as scene:
+        scene.engine.rows += [
+            {"call_id": "newer", "agent": "desk", "state": "live", "caller": "+15551", "started_at": 2000.0},
+            {"call_id": "older", "agent": "desk", "state": "live", "caller": "+15552", "started_at": 1000.0},
+        ]
+        scene.engine.slow_journals = True
+        await serving(scene)
+        await scene.until(lambda: "▸ ● in call    in  +15551" in scene.text("#live"), "the first")
+        await scene.press("down", "b")
+        await scene.until(lambda: scene.engine.hung_up, "hung up")
+        assert scene.engine.hung_up == ["older"]
+        scene.engine.slow_journals = False
+
+
 async def test_the_own_rehearsal_is_not_disturbed_by_watching(home: Path) -> None:
     async with opened(home) as scene:
         await serving(scene)
