@@ -12,6 +12,7 @@ from patter.agentfile import AgentFile
 from patter.clock import Clock
 from patter.ports import CallInfo, CarrierControl
 from patter.server.answers import Refused
+from patter.transports.returning import ReturningLine
 
 TOKEN_LIFE_S = 30.0  # a carrier opens the socket within a second or two of being told to
 WAITING = 1_000  # more calls than this on their way are an attack or a broken carrier
@@ -27,6 +28,8 @@ class Arrival:
     control: CarrierControl | None = None
     voicemail: str = ""
     loopback: bool = False
+    line: ReturningLine | None = None
+    """The call's side that this socket is for, if the call has begun already."""
 
 
 class Arrivals:

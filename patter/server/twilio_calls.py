@@ -19,6 +19,7 @@ from patter.providers.twilio_rest import GONE, TwilioRest
 from patter.server.desk import Desk
 from patter.server.orders import Order
 from patter.server.phone_line import Lines, Placed, Ringing
+from patter.server.twilio_cold import ColdTransfers
 from patter.server.twilio_control import Consultations, TwilioControl, end_call
 from patter.server.twilio_gate import AMD, STATUS, VOICE, Gate
 
@@ -47,6 +48,7 @@ class TwilioCalls:
     def __init__(self, desk: Desk, bus: Bus, rest: TwilioRest, gate: Gate, lines: Lines) -> None:
         self.ringing = Ringing(bus, TELEPHONY)
         self.consultations = Consultations(gate)
+        self.cold = ColdTransfers()
         self._desk = desk
         self._bus = bus
         self._rest = rest
@@ -56,7 +58,7 @@ class TwilioCalls:
 
     def control(self, call_sid: str, number: str) -> TwilioControl:
         """The carrier's power over one call; `number` is ours."""
-        return TwilioControl(self._rest, call_sid, number, self._gate, self.consultations)
+        return TwilioControl(self._rest, call_sid, number, self._gate, self.consultations, self.cold)
 
     # ------------------------------------------------------------------ placing
 

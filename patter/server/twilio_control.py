@@ -16,7 +16,9 @@ import anyio
 from patter.builders import is_e164
 from patter.exceptions import CarrierError, PatterError
 from patter.providers.twilio_rest import GONE, TwilioRest
-from patter.server.twilio_gate import CONSULT, RECORDING, STATUS, Gate
+from patter.server.arrivals import Arrival
+from patter.server.twilio_cold import ColdTransfers
+from patter.server.twilio_gate import CONSULT, DIALLED, RECORDING, STATUS, Gate
 from patter.wire.twiml import (
     INLINE_LIMIT,
     dial,
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 ORDER_S = 10.0  # how long placing the call to a colleague may take
 RING_S = 30.0  # how long a colleague's telephone rings before the agent has to find other words for the caller
+WORD_S = 15.0  # after the last ring: the carrier's word on a cold transfer was lost
 CONSULT_S = 120.0  # ringing and hearing the summary, at most: somebody is waiting
 DROP_S = 10.0  # how long giving up a leg may take
 SUMMARY_LIMIT = 2_000  # characters: about two minutes of speech
@@ -118,12 +121,23 @@ class Consultations:
 class TwilioControl:
     """A `CarrierControl`. `number` is our own, which people who are asked to take the call see."""
 
-    def __init__(self, rest: TwilioRest, call_sid: str, number: str, gate: Gate, consultations: Consultations) -> None:
+    def __init__(
+        self,
+        rest: TwilioRest,
+        call_sid: str,
+        number: str,
+        gate: Gate,
+        consultations: Consultations,
+        cold: ColdTransfers,
+    ) -> None:
         self._rest = rest
         self._call_sid = call_sid
         self._number = number
         self._gate = gate
         self._consultations = consultations
+        self._cold = cold
+        self.back: Arrival | None = None
+        """How the caller comes back from a transfer that nobody takes."""
 
     async def send_digits(self, digits: str) -> None:
         """Raises PatterError: Twilio presses no keys on a call with a stream; they are played as tones in the stream."""
@@ -136,7 +150,7 @@ class TwilioControl:
         if summary.strip():
             await self._consult(number, summary)
         else:
-            await self._rest.update_call(self._call_sid, twiml=dial(number))
+            await self._dial(number)
 
     async def announce(self, text: str) -> None:
         """See `CarrierControl.announce`. Raises PatterError also for a text that is too long for one order."""
@@ -152,6 +166,28 @@ class TwilioControl:
     async def hang_up(self) -> None:
         """See `CarrierControl.hang_up`."""
         await end_call(self._rest, self._call_sid)
+
+    # ------------------------------------------------------------------ cold transfer
+
+    async def _dial(self, number: str) -> None:
+        """The stream ends, and the carrier rings that person. Raises PatterError if nobody takes the call."""
+        cold = self._cold.begin(self._call_sid, self.back)
+        ordered = False
+        try:
+            action = self._gate.webhook(DIALLED, transfer=cold.token)
+            told = self._gate.webhook(STATUS, transfer=cold.token)
+            await self._rest.update_call(self._call_sid, twiml=dial(number, action=action, told=told, ring_s=RING_S))
+            ordered = True
+            with anyio.move_on_after(RING_S + WORD_S):  # no word at all: the order was taken, and nobody complained
+                await cold.decided.wait()
+        except anyio.get_cancelled_exc_class():
+            if ordered:  # nobody answers for this caller any more
+                await self._drop(self._call_sid)
+            raise
+        finally:
+            self._cold.end(cold)
+        if cold.why:
+            raise PatterError(f"{number} did not take the call: {cold.why}.")
 
     # ------------------------------------------------------------------ warm transfer
 
@@ -195,15 +231,16 @@ class TwilioControl:
             raise PatterError(f"Nobody took the call: {consultation.why or 'it took too long'}.")
 
     async def _give_up(self, consultation: Consultation) -> None:
-        if not consultation.leg or consultation.step is _Step.OVER:
-            return
+        if consultation.leg and consultation.step is not _Step.OVER:
+            await self._drop(consultation.leg)
+
+    async def _drop(self, call_sid: str) -> None:
+        """End a leg that nobody answers for, come what may."""
         with anyio.move_on_after(DROP_S, shield=True):
             try:
-                await end_call(self._rest, consultation.leg)
-            except CarrierError as problem:
-                log.warning(
-                    "a colleague's leg could not be ended", extra={"call_id": self._call_sid, "why": str(problem)}
-                )
+                await end_call(self._rest, call_sid)
+            except (CarrierError, RuntimeError) as problem:  # RuntimeError: the HTTP client was closed before
+                log.warning("a leg could not be ended", extra={"call_id": self._call_sid, "why": str(problem)})
 
 
 async def end_call(rest: TwilioRest, call_sid: str) -> None:

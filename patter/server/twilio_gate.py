@@ -21,6 +21,7 @@ STATUS = "/webhooks/twilio/status"
 RECORDING = "/webhooks/twilio/recording"
 AMD = "/webhooks/twilio/amd"
 CONSULT = "/webhooks/twilio/consult"
+DIALLED = "/webhooks/twilio/dialled"
 MEDIA = "/ws/twilio/{token}"
 
 FORM_LIMIT = 64 * 1024  # a voice webhook has about thirty short fields

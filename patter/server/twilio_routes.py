@@ -19,7 +19,7 @@ from patter.audio.format import MULAW_8K
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.exceptions import PatterConnectionError, PatterError, WireError
-from patter.ports import CallInfo
+from patter.ports import CallInfo, Transport
 from patter.providers.twilio_rest import TwilioRest
 from patter.server.answers import Refused
 from patter.server.arrivals import Arrival, Arrivals
@@ -29,10 +29,11 @@ from patter.server.orders import Order
 from patter.server.phone_line import Lines
 from patter.server.twilio_calls import TELEPHONY, TwilioCalls
 from patter.server.twilio_control import TwilioControl
-from patter.server.twilio_gate import AMD, CONSULT, MEDIA, RECORDING, STATUS, Gate, Webhook
+from patter.server.twilio_gate import AMD, CONSULT, DIALLED, MEDIA, RECORDING, STATUS, Gate, Webhook
 from patter.server.twilio_gate import VOICE as VOICE
 from patter.server.twilio_gate import Account as Account
 from patter.transports.media_stream import StreamTransport
+from patter.transports.returning import ReturningLine
 from patter.wire.stream import Connected, Unknown
 from patter.wire.twilio import Start, TwilioStream, read
 from patter.wire.twiml import connect_stream, hang_up, say_and_hang_up
@@ -43,9 +44,12 @@ PARTY_LIMIT = 255  # characters of a caller's address
 SEEN = 100_000  # calls whose webhook is known to be used up
 SEEN_S = 86_400.0  # a call lasts four hours at most; a replay of yesterday's finds its token void all the same
 CLOSED = "This number cannot be answered at the moment."
+BACK = "Nobody could take your call just now. I am connecting you back."
+SORRY = "I am sorry, nobody could take your call. Please call again later. Goodbye."
 
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 _COMING = ("queued", "initiated", "ringing")
+_UNTAKEN = ("busy", "no-answer", "failed")
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 
 
@@ -100,6 +104,7 @@ class TwilioRoutes:
             web.post(RECORDING, self.recording),
             web.post(AMD, self.machine),
             web.post(CONSULT, self.consult),
+            web.post(DIALLED, self.dialled),
             web.get(MEDIA, self.media),
         ]
 
@@ -194,6 +199,8 @@ class TwilioRoutes:
         call_sid, status = _call_sid(webhook), webhook.form.get("CallStatus", "")
         if self._calls is not None and "leg" in webhook.query:
             self._calls.consultations.status(webhook.query["leg"], status, call_sid)
+        elif self._calls is not None and "transfer" in webhook.query:
+            self._calls.cold.told(webhook.query["transfer"], webhook.form.get("ParentCallSid", ""), status)
         elif status in _COMING and "call" in webhook.query:
             known = call_sid in self._seen or self._desk.find(call_sid) is not None  # callbacks may come late
             if self._calls is not None and not known:
@@ -232,6 +239,16 @@ class TwilioRoutes:
             return _twiml(hang_up())
         return _twiml(self._calls.consultations.answer(query.get("leg", ""), query.get("step", ""), call_sid))
 
+    async def dialled(self, request: web.Request) -> web.Response:
+        """A cold transfer is over, or nobody took it: then the caller comes back to the agent, who may still be there."""
+        webhook = await self._gate.read(request)
+        call_sid, status = _call_sid(webhook), webhook.form.get("DialCallStatus", "")
+        cold = self._calls.cold.take(webhook.query.get("transfer", ""), call_sid) if self._calls else None
+        if cold is not None and cold.dialled(status) and cold.back is not None:
+            token = self._arrivals.expect(cold.back)
+            return _twiml(connect_stream(self._gate.stream(token), sentence=BACK))
+        return _twiml(say_and_hang_up(SORRY) if status in _UNTAKEN else hang_up())
+
     # ------------------------------------------------------------------ the media socket
 
     async def media(self, request: web.Request) -> web.StreamResponse:
@@ -248,23 +265,28 @@ class TwilioRoutes:
             await refuse(socket, str(problem))
             return socket
         wire = MediaSocket(socket, request)
-        transport = StreamTransport(start.call_sid, TwilioStream(start), wire, self._clock, arrival.control)
-        if self._begin(arrival, start, transport):
+        stream = StreamTransport(start.call_sid, TwilioStream(start), wire, self._clock, arrival.control)
+        if arrival.line.back(stream) if arrival.line else self._begin(arrival, start, stream):
+            self._lines.up(arrival.call.call_id, stream)
             try:
-                await carry(socket, wire, transport)
+                await carry(socket, wire, stream)
             finally:
                 self._lines.down(arrival.call.call_id)
         else:
-            await transport.aclose()
+            await stream.aclose()
             await refuse(socket, "the call could not be put together", 1011)
         return socket
 
-    def _begin(self, arrival: Arrival, start: Start, transport: StreamTransport) -> bool:
+    def _begin(self, arrival: Arrival, start: Start, stream: StreamTransport) -> bool:
         """Start the call. False, with a call in history that says why, if it cannot be put together."""
         call = replace(arrival.call, custom_params=arrival.call.custom_params | start.parameters)
         self._remember(call.call_id)
         if self._calls is not None:
             self._calls.came_up(call.call_id)
+        transport: Transport = stream
+        if isinstance(arrival.control, TwilioControl):
+            transport = line = ReturningLine(stream, self._clock)
+            arrival.control.back = replace(arrival, call=call, line=line)
         try:
             self._desk.start(call, arrival.file, transport, voicemail=arrival.voicemail)
         except (PatterError, ValueError, TypeError, Refused) as problem:
@@ -273,7 +295,6 @@ class TwilioRoutes:
             )
             self._desk.failed(call, arrival.file, problem)
             return False
-        self._lines.up(call.call_id, transport)
         if self._record and self._calls is not None and isinstance(arrival.control, TwilioControl):
             self._desk.spawn(self._calls.record, call.call_id, arrival.control)
         return True

@@ -24,9 +24,10 @@ _NO_XML = re.compile(
 )  # characters that no XML 1.0 text may hold
 
 
-def connect_stream(url: str, parameters: Mapping[str, str] | None = None) -> str:
+def connect_stream(url: str, parameters: Mapping[str, str] | None = None, *, sentence: str = "") -> str:
     """Join the call to the media socket at `url` (ws or wss, no query). `parameters` come back in `start`.
 
+    A `sentence` is said before, in the carrier's own voice.
     Raises WireError for an address or a parameter that the carrier would refuse or lose silently."""
     _check_address(url)
     inner = ""
@@ -36,12 +37,18 @@ def connect_stream(url: str, parameters: Mapping[str, str] | None = None) -> str
                 f"parameter {name!r} is too long: name and value together must stay under {PARAMETER_LIMIT} characters"
             )
         inner += f"<Parameter name={_attribute(name)} value={_attribute(value)}/>"
-    return _document(f"<Connect><Stream url={_attribute(url)}>{inner}</Stream></Connect>")
+    said = f"<Say>{_text(sentence)}</Say>" if sentence else ""
+    return _document(f"{said}<Connect><Stream url={_attribute(url)}>{inner}</Stream></Connect>")
 
 
-def dial(number: str) -> str:
-    """Hand the call to another number; this ends its media stream, and the call when that number hangs up."""
-    return _document(f"<Dial><Number>{_text(number)}</Number></Dial>")
+def dial(number: str, *, action: str = "", told: str = "", ring_s: float = 30.0) -> str:
+    """Hand the call to another number; this ends its media stream, and the call when that number hangs up.
+
+    With an `action` its answer says (by POST) how the call goes on, once the other one has hung up or has not come within
+    `ring_s`; `told` hears of that other leg being answered and ended."""
+    after = f' action={_attribute(action)} method="POST" timeout="{round(ring_s)}"' if action else ""
+    callback = f' statusCallback={_attribute(told)} statusCallbackEvent="answered completed"' if told else ""
+    return _document(f"<Dial{after}><Number{callback}>{_text(number)}</Number></Dial>")
 
 
 def join_conference(room: str) -> str:

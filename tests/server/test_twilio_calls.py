@@ -22,7 +22,7 @@ from patter.server.answers import sentences
 from patter.server.desk import Desk, Route
 from patter.server.listener import guarded
 from patter.server.twilio_gate import VOICE, Account
-from patter.server.twilio_routes import TwilioRoutes
+from patter.server.twilio_routes import BACK, TwilioRoutes
 from patter.signals import MachineDetected
 from tests.support.fake_calls import FakeSession
 from tests.support.twilio_house import OURS, THEIRS, Witness, agent_file, an_order
@@ -217,6 +217,42 @@ async def test_a_cold_transfer_joins_the_caller_and_the_number() -> None:
         assert leg.transferred_to == COLLEAGUE
         leg.hang_up()
         await leg.over.wait()
+
+
+@pytest.mark.parametrize(
+    ("person", "why"),
+    [(Person("busy"), "busy"), (None, "cannot be reached")],
+    ids=["busy", "no such number"],
+)
+async def test_a_cold_transfer_that_nobody_takes_brings_the_caller_back_to_the_agent(
+    person: Person | None, why: str
+) -> None:
+    async with town() as built:
+        if person is not None:
+            built.carrier.people[COLLEAGUE] = person
+        leg = built.carrier.place_call(THEIRS, OURS, Person(mouth=lambda line: lambda: b"\x33" * line.bytes_for(20)))
+        session = await built.answered(leg.call_id)
+        for _ in range(2):  # as often as it is tried
+            with anyio.fail_after(20), pytest.raises(PatterError, match=why):
+                await session.transport.transfer(COLLEAGUE)
+        assert leg.announced == [BACK, BACK]
+        session.heard.clear()
+        speak(session)
+        await built.until(lambda: HELLO in bytes(leg.heard))
+        await built.until(lambda: any(b"\x33" in frame for frame in session.heard))
+        leg.hang_up()
+        await built.seen(CallEnded, reason="caller_hung_up")
+        assert built.story == ["started", "caller_hung_up"]
+
+
+async def test_a_caller_who_hangs_up_while_a_colleague_is_rung_ends_the_call() -> None:
+    async with town() as built:
+        built.carrier.people[COLLEAGUE] = Person("no_answer")
+        leg = built.carrier.place_call(THEIRS, OURS, Person(stays_s=0.5))
+        session = await built.answered(leg.call_id)
+        with anyio.fail_after(20), pytest.raises(PatterError, match="hung up"):
+            await session.transport.transfer(COLLEAGUE)
+        await built.seen(CallEnded, reason="caller_hung_up")
 
 
 async def test_a_warm_transfer_tells_the_colleague_first() -> None:

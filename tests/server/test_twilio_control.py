@@ -11,9 +11,12 @@ from aiohttp import web
 
 from patter.exceptions import CarrierError, PatterError
 from patter.server import twilio_control
+from patter.server.twilio_cold import ColdTransfers
 from patter.server.twilio_control import Consultations, TwilioControl
 from patter.server.twilio_gate import CONSULT, Gate
+from patter.transports import returning
 from patter.wire import twiml
+from patter.wire.twilio import CarrierWriter
 from patter.wire.twiml import Verb
 from tests.support.fake_calls import FakeSession
 from tests.support.rest_desk import said
@@ -77,10 +80,109 @@ async def transferring() -> AsyncIterator[tuple[House, Transfer, dict[str, str]]
 # --------------------------------------------------------------------------- cold
 
 
-async def test_a_cold_transfer_dials_the_number() -> None:
+@asynccontextmanager
+async def dialling() -> AsyncIterator[tuple[House, Transfer, str, str]]:
+    """A cold transfer whose colleague's telephone rings, and the carrier's addresses for its end and its other leg."""
+    async with in_call() as (built, session), anyio.create_task_group() as tasks:
+        transfer = Transfer(built, session)
+        tasks.start_soon(transfer.run, "")
+        await built.until(lambda: updates(built))
+        [[dial]] = updates(built)
+        assert isinstance(dial, Verb)
+        yield built, transfer, dial.attributes["action"], dial.inside[0].attributes["statusCallback"]
+
+
+async def other_leg(built: House, url: str, status: str, parent: str = CALL) -> None:
+    """The carrier tells of the leg to the colleague."""
+    await built.told(url, sid(7), CallStatus=status, ParentCallSid=parent)
+
+
+async def test_a_cold_transfer_dials_the_number_and_is_done_when_it_is_taken() -> None:
+    async with dialling() as (built, transfer, action, told):
+        [[dial]] = updates(built)
+        assert isinstance(dial, Verb)
+        assert (dial.name, dial.attributes["timeout"], dial.attributes["method"]) == ("Dial", "30", "POST")
+        assert (dial.inside[0].name, dial.inside[0].text) == ("Number", COLLEAGUE)
+        assert dial.inside[0].attributes["statusCallbackEvent"] == "answered completed"
+        await other_leg(built, told, "in-progress", parent=sid(9))  # somebody else's
+        assert not transfer.done.is_set()
+        await other_leg(built, told, "in-progress")
+        assert await transfer.decided() is None
+        assert (await built.asked(action, CALL, DialCallStatus="completed")).verbs == ("Hangup",)
+
+
+@pytest.mark.parametrize(
+    ("status", "why"), [("busy", "busy"), ("no-answer", "nobody answered"), ("failed", "cannot be reached")]
+)
+async def test_a_cold_transfer_that_nobody_takes_brings_the_caller_back(status: str, why: str) -> None:
+    async with dialling() as (built, transfer, action, told):
+        await other_leg(built, told, status)
+        assert not transfer.done.is_set()  # the caller is not back yet
+        heard = await built.asked(action, CALL, DialCallStatus=status)
+        assert heard.verbs == ("Say", "Connect")
+        assert "connecting you back" in heard.steps[0].text
+        assert heard.stream is not None
+        async with built.socket(heard.stream.url) as socket:
+            writer = CarrierWriter("MZ" + "9" * 32, ACCOUNT.sid, CALL)
+            await socket.send_str(writer.connected())
+            await socket.send_str(writer.start())
+            assert why in str(await transfer.decided())
+            await socket.send_str(writer.media(b"\x22" * 160, 0))
+            await built.until(lambda: b"\x22" * 160 in transfer.session.heard)
+            await transfer.session.say("Here I am again.")
+            while "media" not in await socket.receive_str():
+                pass
+            assert built.story == ["started"]  # one call, all the time
+            await socket.send_str(writer.stop())
+            await built.until(lambda: built.story == ["started", "caller_hung_up"])
+
+
+async def test_each_word_on_a_transfer_is_good_once_and_for_its_own_call() -> None:
+    async with dialling() as (built, transfer, action, _):
+        for _ in range(2):
+            strange = await built.asked(action.replace("transfer=", "transfer=x"), CALL, DialCallStatus="busy")
+            assert strange.verbs == ("Say", "Hangup")
+            assert (await built.asked(action, sid(9), DialCallStatus="busy")).verbs == ("Say", "Hangup")
+        assert not transfer.done.is_set()
+        assert (await built.asked(action, CALL, DialCallStatus="busy")).verbs == ("Say", "Connect")
+        assert (await built.asked(action, CALL, DialCallStatus="busy")).verbs == ("Say", "Hangup")
+        assert (await built.asked(action, CALL, DialCallStatus="completed")).verbs == ("Hangup",)
+
+
+async def test_a_caller_who_does_not_come_back_has_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(returning, "BACK_S", 0.0)
+    async with in_call() as (built, session), anyio.create_task_group() as tasks:
+        transfer = Transfer(built, session)
+        tasks.start_soon(transfer.run, "")
+        await built.until(lambda: updates(built))
+        [[dial]] = updates(built)
+        assert isinstance(dial, Verb)
+        await built.asked(dial.attributes["action"], CALL, DialCallStatus="busy")
+        assert "busy" in str(await transfer.decided())
+
+
+async def test_a_caller_who_hangs_up_while_it_rings_ends_the_transfer() -> None:
+    async with dialling() as (built, transfer, _, told):
+        await other_leg(built, told, "canceled")
+        assert "hung up" in str(await transfer.decided())
+
+
+async def test_a_carrier_that_says_nothing_more_has_taken_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twilio_control, "RING_S", 0.0)
+    monkeypatch.setattr(twilio_control, "WORD_S", 0.0)
+    async with dialling() as (_, transfer, _, _):
+        assert await transfer.decided() is None
+
+
+async def test_a_call_that_ends_while_it_rings_somewhere_else_leaves_nobody_behind() -> None:
     async with in_call() as (built, session):
-        await session.transport.transfer(COLLEAGUE)
-        assert updates(built) == [(Verb("Dial", inside=(Verb("Number", text=COLLEAGUE),)),)]
+        with anyio.move_on_after(20) as waiting:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(session.transport.transfer, COLLEAGUE)
+                await built.until(lambda: updates(built))
+                tasks.cancel_scope.cancel()
+        assert not waiting.cancelled_caught
+        assert updates(built)[1:] == ["completed"]
 
 
 @pytest.mark.parametrize("number", ["", "911", "+1415<Hangup/>", "+14155550123\n", "sip:a@b", "+1" * 200])
@@ -313,5 +415,5 @@ async def test_hanging_up_what_is_over_is_no_error(status: int, code: int) -> No
 
         built.on_update = gone
         gate = Gate([ACCOUNT], PUBLIC)
-        await TwilioControl(built.rest, CALL, OURS, gate, Consultations(gate)).hang_up()
+        await TwilioControl(built.rest, CALL, OURS, gate, Consultations(gate), ColdTransfers()).hang_up()
         assert updates(built) == ["completed"]

@@ -87,7 +87,7 @@ class FakeSession:
                     self._finish(reason if reason in ("line_lost", "transferred") else "caller_hung_up", detail)  # type: ignore[arg-type]
 
     def _finish(self, reason: EndReason, detail: str) -> None:
-        if not self.stubborn:
+        if not self.stubborn and not self._over.is_set():  # the first reason stays
             self._end = (reason, detail)
             self._over.set()
 

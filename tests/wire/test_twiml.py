@@ -68,11 +68,24 @@ def test_a_sentence_and_its_end_are_read_back() -> None:
     assert twiml.read(twiml.hang_up()).verbs == ("Hangup",)
 
 
+def test_a_sentence_may_come_before_the_stream() -> None:
+    document = twiml.read(twiml.connect_stream("wss://a.test/s", sentence="One <moment> & you."))
+    assert document.verbs == ("Say", "Connect")
+    assert document.steps[0].text == "One <moment> & you."
+
+
 def test_a_number_and_a_room_are_what_twilios_library_would_dial() -> None:
     [dialled] = twiml.read(twiml.dial("+14155550123")).steps
     theirs = VoiceResponse()
     theirs.append(dial := Dial())
     dial.number("+14155550123")
+    assert (dialled,) == twiml.read(str(theirs)).steps
+
+    action, told = "https://a.test/dialled?transfer=a&b=c", "https://a.test/status?transfer=a"
+    [dialled] = twiml.read(twiml.dial("+14155550123", action=action, told=told, ring_s=20.0)).steps
+    theirs = VoiceResponse()
+    theirs.append(dial := Dial(action=action, method="POST", timeout=20))
+    dial.number("+14155550123", status_callback=told, status_callback_event="answered completed")
     assert (dialled,) == twiml.read(str(theirs)).steps
 
     [joined] = twiml.read(twiml.join_conference("room-1")).steps
