@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from patter.events import CallEnded, CallStarted, Event, TurnMeasured, from_json, to_json
+from patter.events import CallEnded, CallPlaced, CallStarted, Event, TurnMeasured, from_json, to_json
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class _Line:
     call_id: str
     text: str
     durable: bool
+    first: bool
     last: bool
 
 
@@ -60,9 +61,9 @@ class Journal:
         """Take one event. Events without a call are not journaled."""
         if not event.call_id or self._closed:
             return
-        last = isinstance(event, CallEnded)
+        first, last = isinstance(event, (CallPlaced, CallStarted)), isinstance(event, CallEnded)
         durable = last or (isinstance(event, TurnMeasured) and event.closed)
-        self._lines.put(_Line(event.call_id, dump(event), durable, last))
+        self._lines.put(_Line(event.call_id, dump(event), durable, first, last))
 
     def path(self, call_id: str) -> Path:
         """Where this call's events are."""
@@ -87,21 +88,30 @@ class Journal:
     def _append(self, line: _Line) -> None:
         file = self._files.get(line.call_id)
         if file is None:
-            path = self.path(line.call_id)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # a line is out at its end; half a character pair becomes the escape that JSON has for it
-            file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-            while (
-                len(self._files) >= OPEN_FILES
-            ):  # the oldest is most likely one that was opened once more after its end
-                self._files.pop(next(iter(self._files))).close()
-            self._files[line.call_id] = file
-        file.write(line.text + "\n")
-        if line.durable:
-            file.flush()
-            os.fsync(file.fileno())
-        if line.last:  # what follows the end (its last measurements, a recording) opens the file once more
-            self._files.pop(line.call_id).close()
+            file = self._open(line.call_id)
+            if line.first:
+                self._keep(line.call_id, file)
+        try:
+            file.write(line.text + "\n")
+            if line.durable:
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            if line.last:
+                self._files.pop(line.call_id, None)
+            if line.call_id not in self._files:  # over; a recording or the last measurements may still follow
+                file.close()
+
+    def _keep(self, call_id: str, file: TextIO) -> None:
+        while len(self._files) >= OPEN_FILES:
+            self._files.pop(next(iter(self._files))).close()  # from now on each of its lines opens it anew
+        self._files[call_id] = file
+
+    def _open(self, call_id: str) -> TextIO:
+        path = self.path(call_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a line is out at its end; half a character pair becomes the escape that JSON has for it
+        return path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def dump(event: Event) -> str:
