@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
+
+from patter.loopback.person import Person
+from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
+from patter.providers.embedded.hibari import voice_missing
+from patter.server.listener import listen
+from tests.support.carriers import OURS, THEIRS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -64,3 +73,43 @@ def test_every_example_has_a_test() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
 
     assert {name for name in scripts if f'"{name}"' not in tested} == set()
+
+
+@pytest.mark.local
+@pytest.mark.e2e
+@pytest.mark.skipif(bool(voice_missing()), reason=voice_missing())
+def test_an_agent_is_tested_without_a_telephone(tmp_path: Path) -> None:
+    lines = run("test_an_agent_without_a_telephone.py", cwd=tmp_path)
+
+    assert lines[-2:] == ["assistant: Thank you.", "The carrier had nothing to complain of."]
+
+
+@pytest.mark.local
+@pytest.mark.e2e
+@pytest.mark.anyio
+@pytest.mark.skipif(bool(voice_missing()), reason=voice_missing())
+async def test_the_phone_is_answered_and_somebody_is_called(tmp_path: Path) -> None:
+    listener = listen()
+    port = listener.getsockname()[1]
+    listener.close()
+    async with LoopbackTwilioCarrier() as carrier:
+        carrier.add_number(OURS)
+        carrier.people[THEIRS] = Person(answers="machine", greeting=b"\x00\x10\x00\xf0" * 8_000)
+        environment = os.environ | {
+            "TWILIO_ACCOUNT_SID": carrier.account_sid, "TWILIO_AUTH_TOKEN": carrier.auth_token,
+            "TWILIO_PHONE_NUMBER": OURS, "PATTER_CARRIER_API": carrier.api_base, "PATTER_HOME": str(tmp_path),
+            "PORT": str(port), "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+        command = [sys.executable, str(EXAMPLES / "answer_the_phone.py"), f"127.0.0.1:{port}", THEIRS]
+        async with await anyio.open_process(command, env=environment, stderr=subprocess.STDOUT) as process:
+            assert process.stdout is not None
+            said = ""
+            with anyio.fail_after(50):
+                async for piece in process.stdout:
+                    said += piece.decode()
+                    if "voicemail_left" in said:
+                        process.send_signal(signal.SIGTERM)
+            code = await process.wait()
+        assert carrier.violations == []
+
+    assert (code, said) == (0, f"outbound call with {THEIRS}: voicemail_left, 2 lines\n"), said

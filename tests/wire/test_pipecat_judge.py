@@ -1,7 +1,4 @@
-"""A stranger's opinion: pipecat's serializers read what our carriers say, and write what our servers write.
-
-It is in the dependency group `judges`; without it there is nobody to ask.
-"""
+"""A stranger's opinion: pipecat's serializers read what our carriers say, and write what our servers write."""
 
 from __future__ import annotations
 
@@ -20,7 +17,6 @@ from patter.wire import telnyx, twilio
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own dependencies are not ours to mend
-    pytest.importorskip("pipecat.serializers.twilio", reason="pipecat-ai is not installed (dependency group judges)")
     from pipecat.frames.frames import InputAudioRawFrame, InputDTMFFrame, InterruptionFrame, OutputAudioRawFrame
     from pipecat.serializers.telnyx import TelnyxFrameSerializer
     from pipecat.serializers.twilio import TwilioFrameSerializer
