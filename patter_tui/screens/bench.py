@@ -235,9 +235,10 @@ class Bench(Screen[None]):
 
     def _draw_top(self) -> None:
         view = self.query_one("#top", ClickableLine)
-        live = len(self.desk.state.live())
+        listed = self.desk.state.live()
+        on: dict[Mode, int] = {"calls": len(listed), "serve": sum(not row.rehearsal for row in listed)}
         row, places = bars.top(
-            self.mode, view.text_width, self.desk.agent_name, self.desk.status, live, self.desk.now(), self.glyphs,
+            self.mode, view.text_width, self.desk.agent_name, self.desk.status, on, self.desk.now(), self.glyphs,
             self.desk.state.line,
         )  # fmt: skip
         view.lay(row, places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from patter_tui.actions import KEYPAD, PURPOSE, Action, Mode, in_mode
 from patter_tui.figures import clock
@@ -27,20 +27,20 @@ def top(
     width: int,
     agent: str,
     status: str,
-    live: int,
+    on: Mapping[Mode, int],
     now: float,
     glyphs: Glyphs,
     line: PhoneLine | None = None,
 ) -> tuple[Row, list[tuple[int, int, Mode]]]:
-    """The top bar, and for each mode the columns where a click chooses it."""
+    """The top bar, and for each mode the columns where a click chooses it. `on`: how many calls are on, by mode."""
     key = "F" if width >= 100 else ""
     spans: list[Span] = [(" patter ", "strong"), (f"{glyphs.bar} ", "rail")]
     places: list[tuple[int, int, Mode]] = []
     column = 10
     for name, number, title in MODES:
         text = f"{key}{number} {title}" if key else f"{number}{title}"
-        if name == "serve" and live:
-            text += f"({live})"
+        if on.get(name):
+            text += f"({on[name]})"
         text = text.upper() if name == mode else text
         places.append((column, column + cells(text), name))
         spans += [(text, "strong" if name == mode else "muted"), ("  " if key else " ", "")]

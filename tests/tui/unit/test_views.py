@@ -185,7 +185,7 @@ def test_the_footer_shows_the_most_useful_keys_that_fit() -> None:
 
 def test_the_top_bar_fits_at_every_width_and_its_places_match() -> None:
     for width in (60, 80, 120, 160):
-        row, places = bars.top("rehearse", width, "riverside-dental", "up", 2, START, UNICODE)
+        row, places = bars.top("rehearse", width, "riverside-dental", "up", {"serve": 2, "calls": 3}, START, UNICODE)
         assert width_of(row) == width
         text = plain(row)
         assert [text[a:b].upper().split()[-1][-8:] for a, b, _ in places][1] == "REHEARSE"[-8:]
