@@ -78,6 +78,8 @@ async def raw_body(request: web.Request, limit: int = BODY_LIMIT) -> bytes:
     try:
         with anyio.fail_after(BODY_SECONDS):
             raw = await request.read()
+    except web.RequestPayloadError:
+        raise Refused(400, "The body cannot be read.") from None
     except TimeoutError:
         raise Refused(400, f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
     if len(raw) > limit:

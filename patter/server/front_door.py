@@ -21,6 +21,7 @@ from aiohttp import web
 from patter.builders import Carrier, check_number
 from patter.exceptions import PatterConnectionError, PatterError
 from patter.server.answers import BODY_LIMIT, sentences
+from patter.server.crowd import CROWD, Crowd
 from patter.server.desk import Desk, LiveCall, Route
 from patter.server.listener import guarded
 from patter.server.number_setup import NumberSetup
@@ -76,6 +77,9 @@ class CarrierRoutes(Protocol):
     async def cancel(self, call_id: str) -> None:
         """Give up an outbound call that nobody has answered; nothing if there is no such call."""
 
+    def rings(self, call_id: str) -> bool:
+        """Whether a call that was placed is still on its way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -118,11 +122,9 @@ class FrontDoor:
         async with AsyncExitStack() as stack:
             stack.callback(self._listener.close)
             app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
+            crowd = app[CROWD] = Crowd()
             app.add_routes([web.get("/health", self._health), *self._joined.routes.routes()])
-            runner = guarded(app)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.SockSite(runner, self._listener).start()
+            await stack.enter_async_context(crowd.served(guarded(app), self._listener))
             if settings.tunnel:
                 tunnel = self.tunnel = await stack.enter_async_context(open_tunnel(self.port))
                 self.public_url = public_address(tunnel.host)
@@ -137,6 +139,8 @@ class FrontDoor:
 
     async def __aexit__(self, *error: Any) -> None:
         self._open = False
+        for live in self._calls():  # one may have come up while the others said goodbye
+            await live.session.hang_up("engine_stopped", "The phone line was closed.")
         await self._stack.__aexit__(*error)
 
     async def _take_number(self, stack: AsyncExitStack) -> None:
@@ -177,8 +181,14 @@ class FrontDoor:
         if sentence := self._desk.refusal():
             raise PatterConnectionError(sentence)
         call_id = await self._joined.routes.dial(order)
-        self._placed.add(call_id)
+        self._placed = {*self._ringing(), call_id}
+        if not self._open:
+            await self._joined.routes.cancel(call_id)
+            raise PatterConnectionError("The phone line was closed while the call was placed: it was given up.")
         return call_id
+
+    def _ringing(self) -> list[str]:
+        return [call_id for call_id in self._placed if self._joined.routes.rings(call_id)]
 
     def _calls(self) -> list[LiveCall]:
         return self._desk.calls_of(self.settings.carrier.name)
@@ -191,8 +201,9 @@ class FrontDoor:
         They get `drain_s` to finish by themselves, then a goodbye, and are hung up at last."""
         self._open = False
         self._forget_numbers()
-        busy = bool(self._placed or self._calls())
-        for call_id in self._placed:
+        ringing = self._ringing()
+        busy = bool(ringing or self._calls())
+        for call_id in ringing:
             try:
                 await self._joined.routes.cancel(call_id)
             except PatterError as problem:

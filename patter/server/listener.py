@@ -34,6 +34,7 @@ def guarded(app: web.Application) -> web.AppRunner:
         max_field_size=HEAD_LINE,
         max_headers=HEADERS,
         shutdown_timeout=GOODBYE_S,
+        auto_decompress=False,  # nobody who means well packs a webhook, and a packed body may be a bomb
     )
 
 

@@ -15,6 +15,7 @@ from aiohttp import WSMsgType, web
 
 from patter.exceptions import WireError
 from patter.server.answers import Refused
+from patter.server.crowd import CROWD
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def check_upgrade(request: web.Request) -> None:
 
 async def accept(request: web.Request) -> web.WebSocketResponse:
     """Open the socket with the limits that a stranger must meet. Its caller has checked who may."""
+    if crowd := request.app.get(CROWD):
+        crowd.know(request)
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_LIMIT, compress=False, timeout=CLOSE_S)
     await socket.prepare(request)
     return socket
@@ -89,10 +92,12 @@ async def carry(socket: web.WebSocketResponse, wire: MediaSocket, transport: Fed
     """Feed the transport until the socket is closed, by whichever side."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wire.close_when_asked)
-        async for message in socket:
-            if message.type is WSMsgType.TEXT:
-                transport.feed(message.data)
-        transport.lost()
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    transport.feed(message.data)
+        finally:  # also when the server stops: nobody else would tell the call
+            transport.lost()
         if not wire.closing:
             tasks.cancel_scope.cancel()
 
@@ -135,7 +140,10 @@ class MediaSocket:
     async def close_when_asked(self) -> None:
         """Close the socket when the transport wants it."""
         await self._closing.wait()
-        await self._socket.close()
+        with anyio.move_on_after(2 * CLOSE_S):  # a carrier that reads nothing does not see our closing either
+            await self._socket.close()
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
 
 def _take_outcome(waited: asyncio.Future[Any]) -> None:
