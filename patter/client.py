@@ -34,7 +34,7 @@ from patter.models import (
     TurnTaking,
 )
 from patter.observe.cost import Prices
-from patter.observe.metrics import MetricsReader
+from patter.observe.reader import MetricsReader
 from patter.server.front_door import LineSettings
 from patter.server.home import usual_home
 from patter.server.orders import RING_TIMEOUT_S, Order

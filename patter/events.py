@@ -278,6 +278,15 @@ class TurnMeasured(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CostMeasured(Event):
+    """What the call has cost so far, telephony included, in USD: stt, llm, tts, telephony, total. The last one stands
+    before CallEnded; `unpriced` names providers without a price row."""
+
+    cost: dict[str, float] = field(default_factory=dict)
+    unpriced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TransferRequested(Event):
     """The call is being handed to `number` by `by` ("agent", "operator" or "handler").
 
@@ -364,7 +373,7 @@ KINDS: dict[str, type[Event]] = {
         CallPlaced, CallStarted, MachineDetected, CallEnded, CallerSpeechStarted, CallerSpeechStopped, CallerPartial,
         CallerSaid, CallerAcknowledged, DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard, ReplyPaused,
         ReplyResumed, Interrupted, AgentSaid, ToolCalled, ToolReturned, GuardrailTripped, UsageMeasured,
-        TurnMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected, FaultOccurred, RecordingSaved,
+        TurnMeasured, CostMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected, FaultOccurred, RecordingSaved,
         CarrierRecordingSaved, LineChanged,
     )
 }  # fmt: skip

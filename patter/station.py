@@ -28,7 +28,7 @@ from patter.exchange import join
 from patter.models import Agent, Callback, OnMessage
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal, close_unfinished
-from patter.observe.metrics import MetricsReader
+from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.ports import CallInfo, Transport
 from patter.server.desk import CallSession, Desk, Route

@@ -231,6 +231,12 @@ def _turn(call: Call, event: ev.TurnMeasured) -> set[str]:
     return {"transcript", "turns", "status"}
 
 
+def _cost(call: Call, event: ev.CostMeasured) -> set[str]:
+    call.cost_so_far = max(call.cost_so_far, event.cost.get("total", 0.0))
+    call.unpriced |= set(event.unpriced)
+    return {"status"}
+
+
 def _transfer(call: Call, event: ev.TransferRequested) -> set[str]:
     told = ", who is told a summary first" if event.warm else ""
     call.mark(event.at, f"transfer to {event.number}{told}, asked for by the {event.by}", "warn")
@@ -297,6 +303,7 @@ _HANDLERS: dict[type[ev.Event], Callable[[Call, Any], set[str]]] = {
     ev.GuardrailTripped: _guardrail,
     ev.UsageMeasured: _usage,
     ev.TurnMeasured: _turn,
+    ev.CostMeasured: _cost,
     ev.TransferRequested: _transfer,
     ev.TransferFailed: _transfer_failed,
     ev.AgentChanged: _agent_changed,

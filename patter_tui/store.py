@@ -18,6 +18,7 @@ from patter.events import (
     CallPlaced,
     CallStarted,
     CarrierRecordingSaved,
+    CostMeasured,
     Event,
     LineChanged,
     MachineDetected,
@@ -172,6 +173,8 @@ def _apply_to_row(state: State, event: Event) -> set[str]:
         if event.closed and event.kind == "answer":
             row.turns += 1
         row.cost_total = max(row.cost_total, event.cost_so_far)
+    elif isinstance(event, CostMeasured):
+        row.cost_total = max(row.cost_total, event.cost.get("total", 0.0))
     elif isinstance(event, CallEnded):
         row.state, row.ended_at, row.duration_s = "ended", event.at, event.duration_s
         row.reason, row.detail = event.reason, event.detail

@@ -98,6 +98,7 @@ EVENT_KEYS: dict[str, str] = {
     ),
     "TransferRequested": "number by warm",
     "TransferFailed": "number problem",
+    "CostMeasured": "cost unpriced",
     "CallPlaced": "caller callee agent telephony",
     "MachineDetected": "answered_by ready",
     "CarrierRecordingSaved": "url recording_id duration_s",

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from patter.bus import Bus
 from patter.events import (
     AgentSaid,
     CallEnded,
@@ -17,6 +16,7 @@ from patter.events import (
     CallPlaced,
     CallStarted,
     CarrierRecordingSaved,
+    CostMeasured,
     Event,
     Interrupted,
     ReplyHeard,
@@ -246,6 +246,12 @@ class CallFold:
             self._turn(event.turn).costs.add(event)
         return []
 
+    def cost(self) -> CostMeasured:
+        """What the call has cost so far."""
+        cost = self._costs.breakdown()
+        parts = {"stt": cost.stt, "llm": cost.llm, "tts": cost.tts, "telephony": cost.telephony, "total": cost.total}
+        return CostMeasured(call_id=self.call_id, cost=parts, unpriced=self._costs.unpriced())
+
     def _call_ended(self, event: CallEnded) -> list[TurnMeasured]:
         self._ended = event
         return [self._close(turn, event.at) for turn in self._turns if not turn.closed and turn.happened]
@@ -337,34 +343,6 @@ class CallFold:
             tts_characters=round(turn.costs.amount("tts", "characters")),
             timestamp=turn.caller.at if turn.caller else started,
         )
-
-
-class MetricsReader:
-    """A bus sink that publishes each turn's measurement back to the bus: when its sound starts and when it is over."""
-
-    def __init__(self, bus: Bus, prices: Prices) -> None:
-        self._bus = bus
-        self._prices = prices
-        self._calls: dict[str, CallFold] = {}
-
-    def __call__(self, event: Event) -> None:
-        """Read one event of any call."""
-        if not event.call_id or isinstance(event, TurnMeasured):
-            return
-        fold = self._calls.get(event.call_id)
-        if fold is None:
-            if not isinstance(event, CallStarted):
-                return
-            fold = self._calls[event.call_id] = CallFold(event.call_id, self._prices)
-        for measured in fold.feed(event):
-            self._bus.publish(measured)
-        if isinstance(event, CallEnded):
-            del self._calls[event.call_id]
-
-    def metrics(self, call_id: str) -> CallMetrics | None:
-        """A live call's metrics so far; None for a call that is not running."""
-        fold = self._calls.get(call_id)
-        return fold.metrics() if fold else None
 
 
 def call_metrics(source: CallFold | Iterable[Event], prices: Prices | None = None) -> CallMetrics:

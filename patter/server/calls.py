@@ -24,6 +24,7 @@ from patter.events import (
     CallPlaced,
     CallStarted,
     CarrierRecordingSaved,
+    CostMeasured,
     Event,
     MachineDetected,
     RecordingSaved,
@@ -82,6 +83,8 @@ class CallRow:
                 self.transcript.append({"role": "assistant", "text": event.text, "timestamp": event.at})
             case TurnMeasured():
                 self.cost_total = max(self.cost_total, event.cost_so_far)
+            case CostMeasured():
+                self.cost_total = max(self.cost_total, event.cost.get("total", 0.0))
             case RecordingSaved():
                 self.recording = event.path
             case CarrierRecordingSaved():

@@ -27,7 +27,7 @@ from patter.guard import Guards
 from patter.models import Agent, OnMessage
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal, call_folder
-from patter.observe.metrics import MetricsReader
+from patter.observe.reader import MetricsReader
 from patter.observe.recorder import Recorder
 from patter.ports import Ask, AudioTap, CallInfo, Screen, Transport
 from patter.server.host import Options, Parts, host
@@ -135,7 +135,15 @@ def opener(
     ) -> CallSession:
         wiring = Wiring(outfit, rework, taps=taps(call, transport))
         return CallSession(
-            call, agent, transport, bus, clock, wiring, agent_name=agent_name, agent_version=agent_version
+            call,
+            agent,
+            transport,
+            bus,
+            clock,
+            wiring,
+            agent_name=agent_name,
+            agent_version=agent_version,
+            voicemail=voicemail,
         )
 
     return open_call

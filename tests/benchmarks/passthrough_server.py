@@ -28,7 +28,7 @@ from patter.mailbox import Mailbox
 from patter.models import Agent
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal
-from patter.observe.metrics import MetricsReader
+from patter.observe.reader import MetricsReader
 from patter.ports import Brief, CallInfo, Screen, Transport
 from patter.server.desk import Desk, Route
 from patter.server.front_door import FrontDoor, Joined, LineSettings

@@ -29,7 +29,8 @@ from patter.events import (
 )
 from patter.observe.cost import Prices
 from patter.observe.journal import OPEN_FILES, Journal, call_folder, close_unfinished, read, replay
-from patter.observe.metrics import MetricsReader, call_metrics
+from patter.observe.metrics import call_metrics
+from patter.observe.reader import MetricsReader
 
 T0 = 1_700_000_000.0
 FDS = Path("/proc/self/fd")

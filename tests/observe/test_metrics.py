@@ -19,6 +19,7 @@ from patter.events import (
     CallPlaced,
     CallStarted,
     CarrierRecordingSaved,
+    CostMeasured,
     Event,
     Interrupted,
     ReplyHeard,
@@ -31,7 +32,8 @@ from patter.events import (
     UsageMeasured,
 )
 from patter.observe.cost import Prices
-from patter.observe.metrics import CallFold, MetricsReader, call_metrics
+from patter.observe.metrics import CallFold, call_metrics
+from patter.observe.reader import MetricsReader
 
 PRICES = Prices.load()
 T0 = 1_700_000_000.0
@@ -254,6 +256,24 @@ def test_the_carriers_recording_is_paid_for_once_it_is_known() -> None:
     recorded = CarrierRecordingSaved(call_id="c", at=T0 + 75, url="https://carrier.example/RE1", duration_s=70.0)
     assert call_metrics(facts).cost.telephony == 0.0
     assert call_metrics([*facts, recorded]).cost.telephony == pytest.approx(2 * 0.0025)
+
+
+def test_the_whole_cost_stands_before_the_end() -> None:
+    bus = Bus(Clock())
+    seen: list[Event] = []
+    bus.add_sink(MetricsReader(bus, PRICES))
+    bus.add_sink(seen.append)
+    line = {"call_id": "c", "turn": 0, "stage": "telephony", "provider": "twilio"}
+    bus.publish(started(telephony="twilio"))
+    bus.publish(UsageMeasured(**line, model="inbound", amounts={"seconds": 61.0}))
+    bus.publish(UsageMeasured(**line, model="media-stream", amounts={"seconds": 61.0}))
+    bus.publish(CallEnded(call_id="c", reason="caller_hung_up"))
+
+    *_, measured, ended = seen
+    assert isinstance(ended, CallEnded)
+    assert isinstance(measured, CostMeasured)
+    assert measured.cost["telephony"] == pytest.approx(2 * 0.0085 + 2 * 0.004)
+    assert measured.cost["total"] == measured.cost["telephony"]
 
 
 def test_the_reader_publishes_behind_the_fact_that_caused_it() -> None:

@@ -161,7 +161,8 @@ def test_a_killed_process_leaves_a_valid_file(tmp_path: Path) -> None:
             recorder.caller(AudioChunk(b"\\x01\\x02" * 160, PCM_8K), number * 0.02 + 0.02)
         recorder.agent(AudioChunk(b"\\x01\\x02" * 80000, PCM_8K), 9.0)
         now[0] = 10.0
-        while not Path({str(tmp_path / "k.wav")!r}).exists() or Path({str(tmp_path / "k.wav")!r}).stat().st_size < 200_000:
+        path = Path({str(tmp_path / "k.wav")!r})
+        while not path.exists() or int.from_bytes(path.read_bytes()[40:44], "little") < 200_000:
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGKILL)
     """)

@@ -22,7 +22,8 @@ from patter.loopback.openai_chat import Exchange, LoopbackChat
 from patter.models import Agent
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal, read
-from patter.observe.metrics import MetricsReader, call_metrics
+from patter.observe.metrics import call_metrics
+from patter.observe.reader import MetricsReader
 from patter.ports import CallInfo, Screen
 from patter.providers.openai_chat import OpenAIChat
 from patter.transports.text import TextTransport

@@ -20,7 +20,7 @@ from patter.events import CallEnded, from_json
 from patter.guard import Guards
 from patter.models import Agent, Guardrail
 from patter.observe.cost import Prices
-from patter.observe.metrics import MetricsReader
+from patter.observe.reader import MetricsReader
 from patter.ports import CallInfo, Transport
 from patter.signals import ResponderPiece, TextDelta, ToolRequest
 from patter.terminal.call import TerminalCall
