@@ -66,6 +66,7 @@ class PlaceCall:
         self._link: Link | None = None
         self._opened = False
         self._call_id = ""
+        self._rings = False
 
     async def run(self) -> int:
         """Place the call and follow it to its end. Raises WrongUse, Missing, EngineUnavailable, Refused, Lost."""
@@ -88,6 +89,7 @@ class PlaceCall:
                     "/calls", agent=agent, to=to, voicemail=options.voicemail, first_message=options.first,
                     machine_detection=options.detect_machine, ring_timeout_s=options.ring, **{"from": caller},
                 )  # fmt: skip
+                self._rings = True
                 self._call_id = str(placed.get("data", {}).get("call_id") or "")
                 return await self._read_aloud(events)
             finally:
@@ -97,6 +99,8 @@ class PlaceCall:
         """Somebody pressed Ctrl+C: say what goes on without us."""
         if self._call_id:
             self._page.note("left", f"The call goes on. `patter-tui hangup {self._call_id}` ends it.")
+        if self._opened and self._rings:
+            self._page.note("left", "The line that was opened for it stays open. `patter-tui serve --stop` closes it.")
         return 1
 
     async def _line_is_open(self, link: Link, events: Events, line: PhoneLine, order: dict[str, object]) -> bool:
@@ -108,7 +112,11 @@ class PlaceCall:
         return (await engine_side.opened(link, events, line, self._page.line)).state == "open"
 
     async def _clean_up(self, link: Link, engine: Engine, *, started: bool) -> None:
-        """A line of our own takes no more calls and closes after this one; an engine that nobody needs stops."""
+        """A line of our own takes no more calls and closes after this one; an engine that nobody needs stops.
+
+        A call that rings would be given up with its line: that one stays."""
+        if self._rings:
+            return
         try:
             if self._opened:
                 await link.delete("/line", when="idle")
@@ -123,6 +131,7 @@ class PlaceCall:
             event = await events.next()
             if event.call_id != self._call_id:
                 continue
+            self._rings = self._rings and not isinstance(event, CallStarted | CallEnded)
             answered = answered or isinstance(event, CallStarted)
             if isinstance(event, CallEnded):
                 return self._ended(event, answered)

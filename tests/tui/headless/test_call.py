@@ -170,10 +170,24 @@ async def test_ctrl_c_leaves_the_line_open_and_says_how_to_close_it(tmp_path: Pa
         assert not engine.stopped.is_set()
 
 
+async def test_ctrl_c_leaves_a_ringing_call_and_its_line_alone(tmp_path: Path) -> None:
+    async with engine_at(tmp_path) as engine:
+        command = await program(tmp_path, "call", TO, "riverside-dental", *HOST)
+        await command.until("ringing at")
+        command.process.send_signal(signal.SIGINT)
+        assert await command.ended() == 1
+        assert "The call goes on. `patter-tui hangup CAplaced" in command.said
+        assert "stays open. `patter-tui serve --stop` closes it." in command.said
+        assert not [name for name, _ in engine.commands if name in ("hangup", "close line", "shutdown")]
+
+
 async def test_ctrl_c_leaves_the_call_running_and_its_own_line_closing(tmp_path: Path) -> None:
     async with engine_at(tmp_path) as engine:
         command = await program(tmp_path, "call", TO, "riverside-dental", *HOST)
         await command.until("ringing at")
+        placed = next(event for event in engine.published if isinstance(event, ev.CallPlaced))
+        await engine.publish(ev.CallStarted(call_id=placed.call_id, direction="outbound", callee=TO))
+        await command.until("answered")
         command.process.send_signal(signal.SIGINT)
         assert await command.ended() == 1
         assert "The call goes on. `patter-tui hangup CAplaced" in command.said
