@@ -220,7 +220,7 @@ class CallSession:
 
     async def hang_up_after_goodbye(self, reason: EndReason, detail: str = "") -> None:
         """End the call when what is being said, and what is still being made, has been heard."""
-        if self._closing is None:
+        if self._closing is None or self.over:
             self.finish(reason, detail)
         elif not self.deaf:
             self._closing.after_goodbye(reason, detail, busy=bool(self._tools and self._tools.running))
@@ -231,7 +231,7 @@ class CallSession:
         A machine that waits gets no goodbye, and a message or goodbye that is being said is not cut for another one."""
         if self._closing is not None and self._closing.final:
             return
-        if self._closing is None or self.deaf or not text.strip():
+        if self._closing is None or self.over or self.deaf or not text.strip():
             self.finish(reason, detail)
         else:
             await self._closing.say_goodbye(text, reason, detail)
