@@ -81,6 +81,10 @@ class TelnyxRoutes:
         """How many calls we placed are on their way."""
         return len(self._calls.ringing)
 
+    def rings(self, call_id: str) -> bool:
+        """Whether a call that we placed is on its way."""
+        return self._calls.ringing.find(call_id) is not None
+
     async def dial(self, order: Order) -> str:
         """Place a call; see `TelnyxCalls.dial`."""
         return await self._calls.dial(order)

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 TELEPHONY = "twilio"
 LATE_S = 20.0  # after the last ring: a status callback that has not come by then is asked for
+LEAVING_S = 3.0  # for giving up what still rings when the desk closes
 ASK_EVERY_S = 30.0  # an account places one call a second, so an order may wait in its queue for minutes
 ASK_TIMES = 60
 RECORDINGS = 10_000  # recordings that were told, so that a repeated callback is none
@@ -103,6 +104,14 @@ class TwilioCalls:
 
     async def _watch(self, placed: Placed) -> None:
         """A status callback may be lost: ask how the call ended, rather than let it ring for ever in our books."""
+        try:
+            await self._ask(placed)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True), anyio.move_on_after(LEAVING_S):
+                await self._leave(placed)
+            raise
+
+    async def _ask(self, placed: Placed) -> None:
         wait = placed.order.ring_timeout_s + LATE_S
         for _ in range(ASK_TIMES):
             with anyio.move_on_after(wait):
@@ -115,6 +124,16 @@ class TwilioCalls:
             self._over(placed, placed.call_id, str(record.get("status")), {})
             wait = ASK_EVERY_S
         self._over(placed, placed.call_id, "failed", {})
+
+    async def _leave(self, placed: Placed) -> None:
+        """The desk closes: nobody's telephone may ring for a call that nobody would answer for."""
+        if placed.closed.is_set():
+            return
+        self.ringing.ended(placed, placed.call_id, "engine_stopped", "The engine was stopped.")
+        try:
+            await end_call(self._rest, placed.call_id)
+        except (CarrierError, RuntimeError) as problem:  # RuntimeError: the HTTP client was closed before
+            log.warning("a ringing call was not given up", extra={"call_id": placed.call_id, "why": str(problem)})
 
     # ------------------------------------------------------------------ what the carrier tells
 

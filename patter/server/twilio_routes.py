@@ -115,6 +115,10 @@ class TwilioRoutes:
         """How many calls we placed are on their way."""
         return len(self._calls.ringing) if self._calls else 0
 
+    def rings(self, call_id: str) -> bool:
+        """Whether a call that we placed is on its way."""
+        return self._calls is not None and self._calls.ringing.find(call_id) is not None
+
     async def dial(self, order: Order) -> str:
         """Place a call; see `TwilioCalls.dial`."""
         if self._calls is None:

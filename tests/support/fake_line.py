@@ -41,6 +41,9 @@ class FakeCarrier:
     async def cancel(self, call_id: str) -> None:
         self.cancelled.append(call_id)
 
+    def rings(self, call_id: str) -> bool:
+        return call_id not in self.cancelled
+
     async def point(self, public_url: str) -> NumberSetup:
         self._check()
         self.pointed.append(public_url)
