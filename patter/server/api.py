@@ -16,7 +16,7 @@ from aiohttp import web
 from patter.agentfile import AgentFile
 from patter.builders import is_e164
 from patter.clock import Clock
-from patter.exceptions import AgentFileError
+from patter.exceptions import AgentFileError, PatterError
 from patter.ports import CallInfo
 from patter.server.agents import Agents, agent_path
 from patter.server.answers import Refused, data, json_body, number_in, text_in
@@ -47,7 +47,7 @@ class Identity:
 @dataclass(frozen=True, slots=True)
 class Api:
     """The routes of /health and /api/v1. `rungs` says which engines are ready, `shut_down("now" | "idle")` ends it all,
-    `watchers` counts who follows the events."""
+    `watchers` counts who follows the events, `give_up` ends a call that rings."""
 
     identity: Identity
     agents: Agents
@@ -59,6 +59,7 @@ class Api:
     rungs: Callable[[], dict[str, Any]]
     shut_down: Callable[[str], None]
     watchers: Callable[[], int]
+    give_up: Callable[[str], Awaitable[bool]]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, for the application."""
@@ -208,7 +209,13 @@ class Api:
         return web.Response(text=f'{{"data":{events}}}', content_type="application/json")
 
     async def hang_up(self, request: web.Request) -> web.Response:
-        """End the call."""
+        """End the call, or give it up while it rings."""
+        call_id = _call_id(request)
+        try:
+            if self.desk.find(call_id) is None and await self.give_up(call_id):
+                return data({})
+        except PatterError as problem:
+            raise Refused(502, str(problem)) from None
         return await self._do(self._live(request).session.hang_up("operator_ended"))
 
     async def interrupt(self, request: web.Request) -> web.Response:

@@ -125,7 +125,7 @@ class Server:
         )
         api = Api(
             identity, self.agents, self.desk, self.calls, self._clock, account, self.url, self._rungs, self.shut_down,
-            lambda: self.events.readers,
+            lambda: self.events.readers, self.line.give_up,
         )  # fmt: skip
         twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
         app = web.Application(middlewares=[sentences, gate.middleware()], client_max_size=BODY_LIMIT)

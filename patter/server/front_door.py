@@ -187,6 +187,13 @@ class FrontDoor:
             raise PatterConnectionError("The phone line was closed while the call was placed: it was given up.")
         return call_id
 
+    async def give_up(self, call_id: str) -> bool:
+        """Give up a call that rings. False if no call of that id does. Raises PatterError."""
+        if not self._joined.routes.rings(call_id):
+            return False
+        await self._joined.routes.cancel(call_id)
+        return True
+
     def _ringing(self) -> list[str]:
         return [call_id for call_id in self._placed if self._joined.routes.rings(call_id)]
 

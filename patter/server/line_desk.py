@@ -160,6 +160,10 @@ class LineDesk:
         order = replace(order, caller=order.caller or settings.number, voicemail=order.voicemail or settings.voicemail)
         return await door.dial(order)
 
+    async def give_up(self, call_id: str) -> bool:
+        """Give up a call that rings. False if no call of that id does. Raises PatterError."""
+        return self._door is not None and await self._door.give_up(call_id)
+
     # ------------------------------------------------------------------ what to show
 
     def status(self) -> dict[str, Any]:

@@ -190,6 +190,19 @@ async def test_closing_gives_up_what_still_rings(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_hanging_up_gives_up_a_call_that_rings(tmp_path: Path) -> None:
+    carrier = FakeCarrier()
+    async with serving(tmp_path, join=carrier.join) as rig:
+        await opened(rig)
+        await rig.post("/api/v1/calls", {"agent": "desk", "to": "+15557654321"})
+        status, _ = await rig.post("/api/v1/calls/call-1/hangup", {})
+        again, _ = await rig.post("/api/v1/calls/call-1/hangup", {})
+
+    assert (status, again) == (200, 404)  # it rings no more, and there never was a conversation
+    assert carrier.cancelled == ["call-1"]
+
+
+@pytest.mark.anyio
 async def test_a_server_that_stops_closes_its_line(tmp_path: Path) -> None:
     carrier = FakeCarrier()
     async with serving(tmp_path, join=carrier.join) as rig:
