@@ -165,7 +165,7 @@ class Serve:
                     "calls", f"{count(on, 'call')} on: `patter-tui calls` lists them, --stop --now ends them"
                 )
             if await leaving.release(link, self._paths, engine, watchers=1):
-                self._page.note("engine", "it stops too, after the last call")
+                self._page.note("engine", f"it stops too{', after the last call' if on else ''}")
         return 0
 
     async def _closed(self, events: Events, *, wait_for_calls: bool) -> PhoneLine:
