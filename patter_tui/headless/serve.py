@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,6 +112,7 @@ class Serve:
         page.note("engine", f"process {engine.pid}, {'started' if started else 'was running'}")
         link = Link(engine)
         async with engine_side.following(link) as events:
+            began = time.time()
             try:
                 opened = await self._open(link, events, order)
             except Refused:
@@ -123,9 +125,11 @@ class Serve:
                 return 1
             if options.detach:
                 return 0
+            for data in (await link.get("/calls/active")).get("data") or []:
+                row = row_from_json(data)
+                if row.started_at < began:  # of the others the events tell
+                    page.call_on(row)
             page.note("ready", f"Ring the number to talk to the agent. Ctrl+C leaves it serving, {STOP} ends it.")
-            for row in (await link.get("/calls/active")).get("data") or []:
-                page.call_on(row_from_json(row))
             return await self._read_aloud(events)
 
     async def _open(self, link: Link, events: Events, order: dict[str, Any]) -> bool:
