@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from patter import Patter
 from patter.audio.format import MULAW_8K
 from patter.events import AgentSaid, CallStarted
 from patter.exceptions import PatterConnectionError
 from patter.loopback.person import Person
+from patter.providers.embedded.hibari import voice_missing
 from patter.server.listener import listen
 from patter.server.orders import Order
-from tests.support.carriers import CARRIERS, OURS, THEIRS
+from tests.support.carriers import CARRIERS, OURS, THEIRS, carrier_of, phone_at
 from tests.support.open_door import House, open_door, open_files, tasks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("name", CARRIERS)]
@@ -146,3 +151,36 @@ async def test_a_closed_line_leaves_nothing_behind(name: str) -> None:
             await leg.over.wait()
     assert (tasks(), open_files()) == before
     listen(port).close()  # it is free again
+
+
+@pytest.mark.local
+@pytest.mark.skipif(bool(voice_missing()), reason=voice_missing())
+async def test_a_second_signal_ends_a_serving_patter_at_once(name: str, tmp_path: Path) -> None:
+    ended: list[dict[str, Any]] = []
+    listener = listen()
+    port = listener.getsockname()[1]
+    listener.close()
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path)
+        agent = phone.agent(
+            "Be kind.",
+            first_message="Hello.",
+            provider="pipeline",
+            stt=Patter.embedded_stt(),
+            tts=Patter.embedded_tts(),
+        )
+        with anyio.fail_after(40):
+            async with anyio.create_task_group() as serving:
+                serving.start_soon(partial(phone.serve, agent, port, dashboard=False, on_call_end=ended.append))
+                while not carrier.numbers[OURS].voice_url if name == "twilio" else not carrier.webhook_url:  # type: ignore[union-attr]
+                    await anyio.sleep(0.05)
+                leg = carrier.place_call(THEIRS, OURS, Person())
+                while not sounds(leg):
+                    await anyio.sleep(0.05)
+                os.kill(os.getpid(), signal.SIGTERM)
+                await anyio.sleep(0.1)
+                assert not leg.over.is_set()  # it may finish
+                os.kill(os.getpid(), signal.SIGTERM)
+                await leg.over.wait()
+    assert [call["reason"] for call in ended] == ["engine_stopped"]
+    listen(port).close()
