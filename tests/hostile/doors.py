@@ -65,6 +65,11 @@ hostile = settings(
 )
 
 
+def short(value: object) -> str:
+    """A test's name from what it is done with."""
+    return ascii(value)[:24]
+
+
 @dataclass(frozen=True)
 class Ring:
     """A call whose media socket may come: where, with which headers, and in whose words."""
@@ -100,6 +105,10 @@ class Place:
 
     async def signed(self, number: int, **said: Any) -> int:
         """The status of a signed webhook about call `number` with the given fields."""
+        raise NotImplementedError
+
+    async def give_up(self, number: int) -> None:
+        """The caller of a call that never came up hangs up."""
         raise NotImplementedError
 
     def books(self) -> dict[str, int]:
@@ -184,12 +193,13 @@ class TwilioPlace(Place):
         self.house = twilio_house.House(100)
         super().__init__(real=real)
 
-    async def post(self, path: str, form: dict[str, str]) -> tuple[int, str]:
-        """A signed form at a path."""
+    async def post(self, path: str, form: dict[str, str], *, host: str = HOST, **more: str) -> tuple[int, str]:
+        """A form at a path, signed for a host, with more headers."""
         form = {"AccountSid": twilio_house.ACCOUNT.sid, **form}
         headers = {
-            HEADER: sign(f"https://{HOST}{path}", form, twilio_house.ACCOUNT.auth_token),
+            HEADER: sign(f"https://{host}{path}", form, twilio_house.ACCOUNT.auth_token),
             "Content-Type": FORM,
+            **more,
         }
         async with self.house.client.post(self.address + path, data=urlencode(form), headers=headers) as answer:
             return answer.status, await answer.text()
@@ -208,6 +218,12 @@ class TwilioPlace(Place):
         writer = TwilioWriter(twilio_house.STREAM, twilio_house.ACCOUNT.sid, call_id)
         signature = sign(stream.url, {}, twilio_house.ACCOUNT.auth_token)
         return Ring(call_id, urlsplit(stream.url).path, {HEADER: signature}, writer, writer.connected())
+
+    async def give_up(self, number: int) -> None:
+        status, _ = await self.post(
+            "/webhooks/twilio/status", self.house.form(twilio_house.sid(number), CallStatus="completed")
+        )
+        assert status == 204
 
     def books(self) -> dict[str, int]:
         routes = self.house.routes
@@ -243,6 +259,9 @@ class TelnyxPlace(Place):
         token = order["stream_auth_token"]
         writer = TelnyxWriter("stream-1", telnyx_house.handle(call_id), auth_token=token)
         return Ring(call_id, urlsplit(order["stream_url"]).path, {AUTH_TOKEN: token}, writer, writer.connected())
+
+    async def give_up(self, number: int) -> None:
+        await self.house.told("call.hangup", telnyx_house.leg(number), hangup_cause="originator_cancel")
 
     def books(self) -> dict[str, int]:
         calls = self.house.routes._calls
@@ -344,7 +363,8 @@ class Remains:
             timer
             for timer in scheduled
             if not timer.cancelled()
-            and "WebSocketResponse._send_heartbeat" not in repr(timer)  # aiohttp's own: finds its socket closed, and ends
+            and "WebSocketResponse._send_heartbeat"
+            not in repr(timer)  # aiohttp's own: finds its socket closed, and ends
         ]
 
 

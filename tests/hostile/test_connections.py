@@ -130,7 +130,13 @@ def masked(text: str) -> bytes:
 
 async def test_whoever_stops_sending_gets_an_answer_or_none_and_is_gone(name: str) -> None:
     async with place(name) as here:
-        for said in (b"", b"GET", HEALTH, post(here, "Content-Length: 5") + b"ab", post(here, "Transfer-Encoding: chunked")):
+        for said in (
+            b"",
+            b"GET",
+            HEALTH,
+            post(here, "Content-Length: 5") + b"ab",
+            post(here, "Transfer-Encoding: chunked"),
+        ):
             assert status(await here.answer_to(said, eof=True)) in (0, 200, 400)
         await here.serves(1)
 
@@ -244,7 +250,9 @@ async def test_a_head_that_no_client_writes_is_answered_below_500(name: str, wha
         await here.serves(1)
 
 
-@pytest.mark.parametrize("upgrade", [b"Sec-WebSocket-Version: 99", b"Sec-WebSocket-Key: short", b"Upgrade: h2c", b"A: b"])
+@pytest.mark.parametrize(
+    "upgrade", [b"Sec-WebSocket-Version: 99", b"Sec-WebSocket-Key: short", b"Upgrade: h2c", b"A: b"]
+)
 async def test_a_broken_upgrade_is_answered_below_500(name: str, upgrade: bytes) -> None:
     async with place(name) as here:
         ring = await here.ring(1)
@@ -287,5 +295,3 @@ async def test_requests_may_come_in_a_row(name: str, times: int) -> None:
         answers = await here.answer_to(HEALTH * times + post(here, "Content-Length: 0", "Connection: close"))
         assert answers.count(b"HTTP/1.1 200 ") == times
         assert answers.count(b"HTTP/1.1 40") == 1
-
-
