@@ -100,8 +100,8 @@ class Workshop:
     async def _warm_recognition(self) -> None:
         if not self._recognition_gap:
             try:
-                await anyio.to_thread.run_sync(SileroDetector)
-                await anyio.to_thread.run_sync(self._recognition.warm)
+                await anyio.to_thread.run_sync(SileroDetector, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(self._recognition.warm, abandon_on_cancel=True)
             except ProviderError as error:
                 self._recognition_gap = f"{error}."
 

@@ -82,6 +82,8 @@ class LineDesk:
 
     def open(self, settings: LineSettings, numbers: Mapping[str, Answering]) -> None:
         """Begin to open the line; `numbers` are those that agents answer. Raises Refused when another one is open."""
+        if self._desk.stopping:
+            raise Refused(409, "The engine is stopping and opens no line: start it again.")
         if self.in_use:
             if (settings, dict(numbers)) == (self._settings, self._numbers) and self._state in ("starting", "open"):
                 return

@@ -51,7 +51,7 @@ class HibariSynthesizer:
 
     async def start(self) -> None:
         """Load the engine in a thread (about a second, once per process). Raises ProviderError."""
-        await anyio.to_thread.run_sync(_engine, self.voice)
+        await anyio.to_thread.run_sync(_engine, self.voice, abandon_on_cancel=True)
 
     async def synthesize(self, text: str) -> AsyncIterator[AudioChunk]:
         """PCM of 24 kHz in chunks of 120 ms; nothing for text without words. Raises ProviderError.
