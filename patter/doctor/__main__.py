@@ -44,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not chosen.as_json:
                 print(finding.line(), flush=True)
 
-    anyio.run(run)
-    if chosen.as_json:
-        print(as_json(found))
+    try:
+        anyio.run(run)
+        if chosen.as_json:
+            print(as_json(found))
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader that left (`| head`) has seen what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(any(finding.state == "problem" for finding in found))
 
 

@@ -26,7 +26,7 @@ async def examine(carrier: Carrier, number: str, host: str, http: aiohttp.Client
         rest = rest_of(carrier, http)
         findings = [await _account(rest, carrier), _clock(rest)]
     except CarrierError as refused:
-        return [Finding("account", "problem", _sentence(refused.problem), refused.fix)]
+        return [_refused("account", refused)]
     except ValueError as wrong:
         return [Finding("account", "problem", _sentence(str(wrong)))]
     return [*findings, await _number(rest, carrier, number, host)]
@@ -61,12 +61,17 @@ async def _number(rest: TwilioRest | TelnyxRest, carrier: Carrier, number: str, 
     try:
         setup = await point_number(rest, carrier, number, f"https://{host}" if host else "", take=False)
     except CarrierError as refused:
-        return Finding("number", "problem", _sentence(refused.problem), refused.fix)
+        return _refused("number", refused)
     leads = setup.previous_host
     found = f"{number} is yours; its calls go to {leads}." if leads else f"{number} is yours; its calls go nowhere yet."
     if setup.notes:
         return Finding("number", "warning", found, " ".join(setup.notes))
     return Finding("number", "ok", found)
+
+
+def _refused(check: str, refused: CarrierError) -> Finding:
+    said = f"{refused.provider.capitalize()}: {refused.problem}".removesuffix(".") + "."
+    return Finding(check, "problem", said, _sentence(refused.fix) if refused.fix else "")
 
 
 def _sentence(text: str) -> str:

@@ -46,9 +46,9 @@ async def examine(host: str, port: int, http: aiohttp.ClientSession) -> Finding:
 
 async def _ask(host: str, port: int, http: aiohttp.ClientSession, identity: str) -> Finding:
     scheme = "http" if host.startswith(("127.0.0.1:", "localhost:")) else "https"
-    fix = _PROXY.format(port=port)
+    public, fix = f"{scheme}://{host}", _PROXY.format(port=port)
     try:
-        url, patience = f"{scheme}://{host}/health", aiohttp.ClientTimeout(total=PATIENCE_S)
+        url, patience = f"{public}/health", aiohttp.ClientTimeout(total=PATIENCE_S)
         async with http.get(url, timeout=patience, allow_redirects=False) as answer:
             body = await answer.json(content_type=None) if answer.status == 200 else None
             status = answer.status
@@ -60,11 +60,11 @@ async def _ask(host: str, port: int, http: aiohttp.ClientSession, identity: str)
             CHECK, "problem", f"{host} has no certificate that carriers accept ({why}).", "Renew or complete it."
         )
     except (aiohttp.ClientError, TimeoutError, ValueError) as problem:
-        return Finding(CHECK, "problem", f"https://{host} does not answer ({type(problem).__name__}).", fix)
+        return Finding(CHECK, "problem", f"{public} does not answer ({type(problem).__name__}).", fix)
     door = body.get("door") if isinstance(body, dict) else None
     if door is None:
-        return Finding(CHECK, "problem", f"https://{host} answers {status}, but it is not Patter that answers.", fix)
+        return Finding(CHECK, "problem", f"{public} answers {status}, but it is not Patter that answers.", fix)
     if identity and door != identity:
-        return Finding(CHECK, "problem", f"https://{host} leads to another Patter, not to port {port} here.", fix)
+        return Finding(CHECK, "problem", f"{public} leads to another Patter, not to port {port} here.", fix)
     who = f"leads to port {port} here" if identity else f"leads to a Patter that is serving (port {port} is in use)"
-    return Finding(CHECK, "ok", f"https://{host} {who}.")
+    return Finding(CHECK, "ok", f"{public} {who}.")

@@ -142,11 +142,13 @@ def _moved(before: str, url: str, calls: str, take: bool) -> list[str]:
 
 
 def _host(url: str) -> str:
-    """Only the host: paths, queries and user names of other people's webhooks may be secrets."""
+    """Only host and port: paths, queries and user names of other people's webhooks may be secrets."""
     if not url:
         return ""
     try:
-        return urlsplit(url).hostname or "an address of another kind"
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.hostname}{port}" if parts.hostname else "an address of another kind"
     except ValueError:
         return "an address of another kind"
 
