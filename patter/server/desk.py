@@ -206,6 +206,18 @@ class Desk:
 
     def failed(self, call: CallInfo, file: AgentFile, problem: Exception) -> None:
         """Tell the world of a call that came in and could not be put together."""
+        self._began(call, file)
+        self._bus.publish(
+            FaultOccurred(call_id=call.call_id, stage="agent", provider=file.agent.provider, problem=str(problem))
+        )
+        self._bus.publish(CallEnded(call_id=call.call_id, reason="failed", detail=str(problem)))
+
+    def missed(self, call: CallInfo, file: AgentFile, reason: EndReason, detail: str) -> None:
+        """Tell the world of a call that came in and was over before its agent heard anything."""
+        self._began(call, file)
+        self._bus.publish(CallEnded(call_id=call.call_id, reason=reason, detail=detail))
+
+    def _began(self, call: CallInfo, file: AgentFile) -> None:
         known: dict[str, Literal["inbound", "outbound"]] = {"inbound": "inbound", "outbound": "outbound"}
         self._bus.publish(
             CallStarted(
@@ -220,10 +232,6 @@ class Desk:
                 custom_params=call.custom_params,
             )
         )
-        self._bus.publish(
-            FaultOccurred(call_id=call.call_id, stage="agent", provider=file.agent.provider, problem=str(problem))
-        )
-        self._bus.publish(CallEnded(call_id=call.call_id, reason="failed", detail=str(problem)))
 
     async def _run(self, call_id: str, live: LiveCall) -> None:
         reason: EndReason = "engine_stopped"

@@ -210,18 +210,20 @@ class FrontDoor:
         self._forget_numbers()
         ringing = self._ringing()
         busy = bool(ringing or self._calls())
-        for call_id in ringing:
-            try:
-                await self._joined.routes.cancel(call_id)
-            except PatterError as problem:
-                log.warning("a ringing call could not be given up: %s", problem)
+        with anyio.move_on_after(GOODBYE_S):
+            async with anyio.create_task_group() as tasks:
+                for call_id in ringing:
+                    tasks.start_soon(self._cancel, call_id)
         async with anyio.create_task_group() as tasks:
             tasks.cancel_scope.deadline = anyio.current_time() + drain_s
             tasks.start_soon(self._cancel_when_hurried, tasks.cancel_scope)
             await self._all_over()
             tasks.cancel_scope.cancel()
         for live in self._calls():
-            await live.session.say_goodbye(GOODBYE, "engine_stopped", "The phone line was closed.")
+            try:
+                await live.session.say_goodbye(GOODBYE, "engine_stopped", "The phone line was closed.")
+            except Exception:  # one call's trouble is not the others'
+                log.exception("a goodbye could not be said", extra={"call_id": live.session.call.call_id})
         with anyio.move_on_after(GOODBYE_S):
             await self._all_over()
         for live in self._calls():
@@ -230,6 +232,12 @@ class FrontDoor:
             await self._all_over()
         if busy:  # the carrier still tells how they ended
             await anyio.sleep(LAST_WORD_S)
+
+    async def _cancel(self, call_id: str) -> None:
+        try:
+            await self._joined.routes.cancel(call_id)
+        except PatterError as problem:
+            log.warning("a ringing call could not be given up: %s", problem, extra={"call_id": call_id})
 
     def stop_waiting(self) -> None:
         """Let `close` come to its goodbyes at once."""

@@ -249,9 +249,12 @@ class TelnyxCalls:
         return deed
 
     def _ended(self, leg: Leg, why: tuple[EndReason, str]) -> None:
-        """A call that was placed ended without a session. Nobody was told of any other."""
+        """A call ended without a session, unless it has had one."""
         if leg.placed:
             self.ringing.ended(leg.placed, leg.call_id, *why)
+        elif not leg.told_of:
+            leg.told_of = True
+            self._desk.missed(leg.call, leg.file, *why)
 
     async def _answer(self, leg: Leg) -> None:
         await self._tell_carrier(leg, Stage.ANSWERING, "answer")
@@ -289,6 +292,7 @@ class TelnyxCalls:
     async def _fail(self, leg: Leg, problem: PatterError) -> None:
         """The call cannot be opened: it is told as one that failed, and hung up."""
         log.warning("a call could not be opened", extra={"call_id": leg.call_id, "why": str(problem)})
+        leg.told_of = True
         if leg.placed:
             self.ringing.came_up(leg.placed)
         self._desk.failed(leg.call, leg.file, problem)
@@ -335,9 +339,11 @@ class TelnyxCalls:
     def came_up(self, leg: Leg) -> bool:
         """The call's stream is here: from now on its session answers for its end. False if it is over meanwhile."""
         self._move(leg, Fact.SOCKET)
-        if leg.stage is Stage.UP and leg.placed:
+        up = leg.stage is Stage.UP
+        leg.told_of = leg.told_of or up
+        if up and leg.placed:
             self.ringing.came_up(leg.placed)
-        return leg.stage is Stage.UP
+        return up
 
     def refused(self, leg: Leg, problem: PatterError) -> None:
         """The stream that came is not one that the call can have."""

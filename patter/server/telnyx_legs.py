@@ -38,6 +38,8 @@ class Leg:
     stream_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     verdicts: Verdicts = field(default_factory=Verdicts)
     recordings: set[str] = field(default_factory=set)
+    told_of: bool = False
+    """Whether history knows of it, if it came in."""
     moved: anyio.Event = field(default_factory=anyio.Event)
     """Set when its stage has changed; then a new one stands here."""
 

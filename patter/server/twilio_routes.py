@@ -12,12 +12,14 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Protocol
 
+import anyio
 from aiohttp import web
 
 from patter.agentfile import AgentFile
 from patter.audio.format import MULAW_8K
 from patter.bus import Bus
 from patter.clock import Clock
+from patter.events import EndReason
 from patter.exceptions import PatterConnectionError, PatterError, WireError
 from patter.ports import CallInfo, Transport
 from patter.providers.twilio_rest import TwilioRest
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 PARTY_LIMIT = 255  # characters of a caller's address
 SEEN = 100_000  # calls whose webhook is known to be used up
 SEEN_S = 86_400.0  # a call lasts four hours at most; a replay of yesterday's finds its token void all the same
+UNHEARD = "The call ended before its media stream was open."
 CLOSED = "This number cannot be answered at the moment."
 BACK = "Nobody could take your call just now. I am connecting you back."
 SORRY = "I am sorry, nobody could take your call. Please call again later. Goodbye."
@@ -145,7 +148,11 @@ class TwilioRoutes:
             return _twiml(hang_up())
         if isinstance(arrival, str):
             return _twiml(say_and_hang_up(arrival))
-        token = self._arrivals.token_of(call_sid) or self._arrivals.expect(arrival)  # asked again: the same answer
+        token = self._arrivals.token_of(call_sid)  # asked again: the same answer
+        if token is None:
+            token = self._arrivals.expect(arrival)
+            if arrival.call.direction == "inbound":
+                self._desk.spawn(self._await_stream, arrival, token)
         return _twiml(connect_stream(self._gate.stream(token)))
 
     def _inbound(self, webhook: Webhook, call_sid: str) -> Arrival | str:
@@ -210,7 +217,9 @@ class TwilioRoutes:
             if self._calls is not None and not known:
                 self._calls.rings(webhook.query["call"], call_sid)
         elif status in _OVER:
-            self._arrivals.forget(call_sid)
+            gone = self._arrivals.forget(call_sid)
+            if gone is not None:
+                self._missed(gone, "caller_hung_up", UNHEARD)
             if self._calls is not None:
                 self._calls.status(webhook.query.get("call", ""), call_sid, webhook.form)
             live = self._desk.find(call_sid)
@@ -266,6 +275,10 @@ class TwilioRoutes:
             _check(start, arrival)
         except WireError as problem:
             log.warning("a media stream was refused", extra={"call_id": arrival.call.call_id, "why": str(problem)})
+            if socket.closed:
+                self._missed(arrival, "caller_hung_up", UNHEARD)
+            else:
+                self._missed(arrival, "failed", f"The carrier's media stream could not be used: {problem}.")
             await refuse(socket, str(problem))
             return socket
         wire = MediaSocket(socket, request)
@@ -280,6 +293,21 @@ class TwilioRoutes:
             await stream.aclose()
             await refuse(socket, "the call could not be put together", 1011)
         return socket
+
+    async def _await_stream(self, arrival: Arrival, token: str) -> None:
+        """A call whose stream does not come was ended before: the carrier need not say so, and history must."""
+        try:
+            if await self._arrivals.lapsed(token):
+                self._missed(arrival, "caller_hung_up", UNHEARD)
+        except anyio.get_cancelled_exc_class():
+            self._missed(arrival, "engine_stopped", UNHEARD)
+            raise
+
+    def _missed(self, arrival: Arrival, reason: EndReason, detail: str) -> None:
+        """A call that came in is over before it began. Of one that we placed, and one that is up, its end tells."""
+        if arrival.call.direction == "inbound" and arrival.line is None:
+            self._remember(arrival.call.call_id)
+            self._desk.missed(arrival.call, arrival.file, reason, detail)
 
     def _begin(self, arrival: Arrival, start: Start, stream: StreamTransport) -> bool:
         """Start the call. False, with a call in history that says why, if it cannot be put together."""

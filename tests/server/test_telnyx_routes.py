@@ -108,7 +108,22 @@ async def test_a_call_that_was_hung_up_is_not_answered_when_its_first_webhook_co
         await here.told("call.hangup", leg(2), hangup_cause="originator_cancel")
         await here.told("call.answered", leg(2))
         assert here.did == ["answer 2"]
-        assert here.story == []
+        assert here.story == ["started", "caller_hung_up"]
+
+
+async def test_a_caller_who_leaves_before_the_stream_opens_is_in_history_once() -> None:
+    async with house() as here:
+        await here.incoming(CALL)
+        await here.told("call.answered", CALL)
+        order = await here.stream()
+        for _ in range(2):
+            await here.told("call.hangup", CALL, hangup_cause="normal_clearing")
+        ended = await here.seen(CallEnded, call_id=CALL)
+        assert (ended.reason, ended.detail) == ("caller_hung_up", "The call ended before its media stream was open.")
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await here.socket(order["stream_url"])
+        assert here.story == ["started", "caller_hung_up"]
+        assert here.calls.sessions == {}
 
 
 async def test_a_carriers_hang_up_ends_the_call_even_if_the_socket_stays() -> None:
@@ -355,7 +370,11 @@ async def test_a_stream_that_the_carrier_cannot_open_fails_the_call() -> None:
 @pytest.mark.parametrize("action", ["answer", "streaming_start"])
 @pytest.mark.parametrize(
     ("code", "story"),
-    [("90018", []), ("10015", ["started", "fault", "failed"]), ("90046", ["started", "fault", "failed"])],
+    [
+        ("90018", ["started", "caller_hung_up"]),
+        ("10015", ["started", "fault", "failed"]),
+        ("90046", ["started", "fault", "failed"]),
+    ],
 )
 async def test_a_command_that_is_refused_ends_the_call_with_a_reason(action: str, code: str, story: list[str]) -> None:
     async def refuse(_: dict[str, Any]) -> Any:
@@ -367,10 +386,10 @@ async def test_a_command_that_is_refused_ends_the_call_with_a_reason(action: str
         if action == "streaming_start":
             await here.told("call.answered", CALL)
         await here.until(lambda: here.commands(action))
-        if story:
+        if "fault" in story:
             await here.until(lambda: here.commands("hangup"))
         await here.told("call.hangup", CALL, hangup_cause="normal_clearing")
-        assert here.story == story
+        await here.until(lambda: here.story == story)
         assert "KEY-of-this-test" not in str(here.events)
 
 

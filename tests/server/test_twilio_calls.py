@@ -200,7 +200,7 @@ async def test_a_codec_nobody_asked_for_is_no_call() -> None:
         leg = built.carrier.place_call(THEIRS, OURS)
         with anyio.fail_after(20):
             await leg.over.wait()
-        assert built.story == []
+        assert (built.story, built.calls.sessions) == (["started", "failed"], {})
 
 
 # --------------------------------------------------------------------------- handing over
