@@ -115,8 +115,9 @@ class Journal:
 
 
 def dump(event: Event) -> str:
-    """The event as one line of JSON, without the line end."""
-    return json.dumps(to_json(event), ensure_ascii=False, separators=(",", ":"), default=str)
+    """The event as one line of JSON, without the line end; half a character pair is written as its escape."""
+    text = json.dumps(to_json(event), ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def read(path: str | Path) -> list[Event]:

@@ -35,7 +35,7 @@ class Refused(Exception):
 
 def data(value: Any, status: int = 200, **more: Any) -> web.Response:
     """`{"data": value, …}`."""
-    return web.json_response({"data": value, **more}, status=status, dumps=_dumps)
+    return web.json_response({"data": value, **more}, status=status, dumps=json_text)
 
 
 def error(status: int, sentence: str) -> web.Response:
@@ -43,8 +43,10 @@ def error(status: int, sentence: str) -> web.Response:
     return web.json_response({"error": sentence}, status=status)
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+def json_text(value: Any) -> str:
+    """JSON, as short as it can be; half a character pair, which is no UTF-8, becomes the escape that JSON has for it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="backslashreplace").decode()
 
 
 @web.middleware

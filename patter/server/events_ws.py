@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 
 from patter.bus import Bus, Subscription
 from patter.events import Event, to_json
-from patter.server.answers import Refused
+from patter.server.answers import Refused, json_text
 
 TOO_SLOW = 4000  # close code: resume from the last seq
 BATCH = 50  # backlog events between two breaths of the event loop: about a millisecond, unheard by any call
@@ -103,7 +103,7 @@ async def _send(socket: web.WebSocketResponse, text: str) -> None:
 
 
 def _text(event: Event) -> str:
-    return json.dumps(to_json(event), ensure_ascii=False, separators=(",", ":"), default=str)
+    return json_text(to_json(event))
 
 
 def _after(request: web.Request) -> int | None:

@@ -30,7 +30,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One record. The error's own text is left out: it may quote what a caller said."""
-        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {_one_line(record.getMessage())}"
         line += "".join(f" {name}={getattr(record, name)!r}" for name in FIELDS if hasattr(record, name))
         if record.exc_info and record.exc_info[1] is not None:
             line += "\n" + "\n".join(_told(record.exc_info[1], record.exc_info[2]))
@@ -73,8 +73,13 @@ def _told(error: BaseException, trace: TracebackType | None) -> list[str]:
 def _safe_text(error: BaseException) -> str:
     """The text of the errors whose texts are ours or the system's."""
     if isinstance(error, AgentFileError):
-        return f": {error}"
-    return f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        return f": {_one_line(str(error))}"
+    return f": {_one_line(error.strerror)}" if isinstance(error, OSError) and error.strerror else ""
+
+
+def _one_line(text: str) -> str:
+    """Text that can neither begin a line of the log nor steer the terminal on which it is read."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _opener(path: str, flags: int) -> int:

@@ -37,11 +37,13 @@ class Page:
         self.gone = False
 
     def put(self, text: str) -> None:
-        """Write now: a reader at the other end of a pipe must not wait for a buffer to fill."""
+        """Write now: a reader at the other end of a pipe must not wait for a buffer to fill.
+
+        Nothing but line ends steers the terminal, whoever the words are from."""
         if self.gone:
             return
         try:
-            self._out.write(text)
+            self._out.write("".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text))
             self._out.flush()
         except (OSError, ValueError):  # a broken pipe, or a closed stream
             self.gone = True
@@ -73,7 +75,8 @@ class JsonPage(Page):
         """A line was typed: nothing to mend."""
 
     def _object(self, data: dict[str, Any]) -> None:
-        self.put(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+        text = json.dumps(data, ensure_ascii=False, default=str)
+        self.put("".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text) + "\n")
 
 
 class TextPage(Page):

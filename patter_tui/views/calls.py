@@ -38,7 +38,7 @@ def _row(row: CallRow, selected: bool, width: int, now: float, glyphs: Glyphs) -
         sign = f"{glyphs.busy} ringing" if ringing else f"{glyphs.live} live"
         return ((text, "strong" if selected else "text"), (sign, "warn" if ringing else "good"))
     calm = row.reason in CALM_ENDS
-    ending = f"{glyphs.good if calm else glyphs.bad} {row.reason.replace('_', ' ') or 'ended'}"
+    ending = f"{glyphs.good if calm else glyphs.bad} {clean(row.reason).replace('_', ' ') or 'ended'}"
     ending += f": {clean(row.detail)}" if row.detail else ""
     return cut_row(((text, "strong" if selected else "text"), (ending, "muted" if calm else "warn")), width)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from patter_tui.call import Call
 from patter_tui.figures import usd
+from patter_tui.safe import clean
 from patter_tui.views.rows import Row, fit, pad, right, wrap
 
 STAGES = ("stt", "llm", "tts", "telephony")
@@ -31,10 +32,11 @@ def rows(call: Call, width: int, now: float) -> list[Row]:
             continue
         provider = ", ".join(dict.fromkeys(provider for provider, _ in used))
         measured = ", ".join(dict.fromkeys(filter(None, (amount(amounts) for _, amounts in used))))
+        told = clean(" ".join(filter(None, (provider, measured))))
         room = max(4, width - 10 - 9)
         made.append(
             (
-                (pad(stage, 10), "muted"), (pad(fit(" ".join(filter(None, (provider, measured))), room), room), "text"),
+                (pad(stage, 10), "muted"), (pad(fit(told, room), room), "text"),
                 (right(usd(costs.get(stage, 0.0)), 9), "text"),
             )
         )  # fmt: skip

@@ -24,7 +24,7 @@ def rows(line: PhoneLine, width: int, now: float, glyphs: Glyphs, agent: str, ke
         what = "opening" if line.state == "starting" else "closing: no new calls, those that are on go on"
         made = [cut_row(((f"{glyphs.busy} {what}  ", "warn"), *_who(line)), width)]
     elif keys_problem:
-        made = wrap(((f"{glyphs.idle} off   ", "strong"), (keys_problem, "muted")), width)
+        made = wrap(((f"{glyphs.idle} off   ", "strong"), (clean(keys_problem), "muted")), width)
     else:
         who = clean(agent) or "an agent"
         made = [

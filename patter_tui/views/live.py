@@ -47,11 +47,11 @@ def _state(row: CallRow, glyphs: Glyphs) -> tuple[str, str, str]:
         return glyphs.busy, "ringing", "warn"
     if row.on:
         machine = row.answered_by in ("machine", "fax")
-        return glyphs.live, row.answered_by if machine else "in call", "warn" if machine else "good"
+        return glyphs.live, clean(row.answered_by) if machine else "in call", "warn" if machine else "good"
     calm = row.reason in CALM_ENDS
     return (
         glyphs.good if calm else glyphs.bad,
-        _WORDS.get(row.reason, row.reason.replace("_", " ")) or "ended",
+        _WORDS.get(row.reason, clean(row.reason).replace("_", " ")) or "ended",
         "muted" if calm else "warn",
     )
 

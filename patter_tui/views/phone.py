@@ -32,7 +32,7 @@ def floor(call: Call | None, phone: Phone, now: float, glyphs: Glyphs) -> Row:
     if call.ended_at:
         return (
             (f"{glyphs.idle} ended {length(call.duration_s)}", "muted"),
-            (f"  {call.reason.replace('_', ' ')}", "muted"),
+            (f"  {clean(call.reason).replace('_', ' ')}", "muted"),
         )
     return ((f"{glyphs.live} in call {length(now - call.started_at)}", "good"), (f"  {call.floor}", "strong"))
 
@@ -42,7 +42,7 @@ def line(call: Call | None, phone: Phone, width: int, now: float, glyphs: Glyphs
     left = [(" ", ""), *floor(call, phone, now, glyphs)]
     if phone.state == "off" or (call is not None and call.line == "text"):
         if phone.problem:
-            return cut(((*left, ("  ", ""), (phone.problem, "warn"), (f"  {phone.fix}", "muted"))), width)
+            return cut((*left, ("  ", ""), (clean(phone.problem), "warn"), (f"  {clean(phone.fix)}", "muted")), width)
         kind = "  text call: no sound" if call is not None and call.line == "text" and not call.ended_at else ""
         return cut((*left, (kind, "muted")), width)
     size = 6 if width >= 100 else 5

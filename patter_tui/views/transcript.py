@@ -116,17 +116,18 @@ def text_of(entry: Entry) -> str:
     """One entry as a line of plain text, for copying."""
     if entry.kind == "agent":
         said = entry.heard or entry.text
-        return f"{clock(entry.at)} agent: {said}" + (f" [not heard: {entry.dropped}]" if entry.dropped else "")
+        unheard = f" [not heard: {entry.dropped}]" if entry.dropped else ""
+        return clean(f"{clock(entry.at)} agent: {said}{unheard}")
     if entry.kind == "caller":
-        return f"{clock(entry.at)} caller: {entry.text}"
+        return clean(f"{clock(entry.at)} caller: {entry.text}")
     if entry.kind == "tool":
-        return f"{clock(entry.at)} tool {entry.state}: {entry.text} -> {entry.detail}"
-    return f"{clock(entry.at)} [{entry.text}]"
+        return clean(f"{clock(entry.at)} tool {entry.state}: {entry.text} -> {entry.detail}")
+    return clean(f"{clock(entry.at)} [{entry.text}]")
 
 
 def text_of_call(call: Call) -> str:
     """The whole transcript as plain text."""
-    head = f"{call.call_id}  {call.agent}  {clock(call.started_at)}"
+    head = clean(f"{call.call_id}  {call.agent}  {clock(call.started_at)}")
     return "\n".join([head, *(text_of(entry) for entry in call.entries)])
 
 
@@ -141,7 +142,7 @@ def trace_rows(call: Call, width: int, height: int) -> list[Row]:
         if row and used + size > width:
             rows.append(tuple(row))
             row, used = [], 0
-        row += [(stamp, "muted"), (label + "   ", "text")]
+        row += [(stamp, "muted"), (clean(label) + "   ", "text")]
         used += size
     if row:
         rows.append(tuple(row))
