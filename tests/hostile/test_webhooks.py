@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -187,7 +188,7 @@ async def test_an_id_that_could_name_a_file_elsewhere_is_no_call(name: str, call
             assert all(re.fullmatch(r"/v2/calls/[^/]+/actions/[a-z_]+", asked.target) for asked in here.house.api.asked)
         else:
             assert await here.signed(1, CallSid=call_id) == 400
-        assert not [event for event in here.house.events if isinstance(event, CallStarted)]
+        assert here.house.calls.sessions == {}
         await here.serves(2)
 
 
@@ -266,7 +267,7 @@ async def test_a_stream_token_lets_one_socket_in_once_and_not_for_long(name: str
             assert await refused(here, ring.path, ring.headers) == 403
         assert await refused(here, ring.path, ring.headers) == 403
         arrivals = here.house.routes._arrivals if name == "twilio" else here.house.routes._calls.arrivals
-        arrivals._waiting = {token: (arrival, 0.0) for token, (arrival, _) in arrivals._waiting.items()}
+        arrivals._waiting = {token: replace(one, until=0.0) for token, one in arrivals._waiting.items()}
         assert await refused(here, other.path, other.headers) == 403
         await here.give_up(2)
         await here.serves(3)
