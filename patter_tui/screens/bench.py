@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
@@ -280,8 +281,8 @@ class Bench(Screen[None]):
                 known = (entry, entry.rev, width, transcript.entry_rows(entry, width, self.glyphs))
                 self._drawn[id(entry)] = known
             rows += known[3]
-        view.border_title = self._call_title(call, width)
-        view.border_subtitle = f"{fit(call.call_id, 20)}" if view.at_end else "f follows the end"
+        view.border_title = Content(self._call_title(call, width))  # a plain text would be read as markup
+        view.border_subtitle = Content(fit(clean(call.call_id), 20) if view.at_end else "f follows the end")
         view.show(rows)
 
     def _call_title(self, call: Call, width: int) -> str:

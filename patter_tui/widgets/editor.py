@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 
@@ -264,7 +265,7 @@ class Editor(Vertical):
         state = "modified" if self.modified else "saved"
         if self.draft_restored and self.modified:
             state = "unsaved text of last time"
-        self.border_title = f"Agent {self._glyphs.rule} {self.agent.path.name}"
+        self.border_title = Content(f"Agent {self._glyphs.rule} {clean(self.agent.path.name)}")
         self.border_subtitle = f"{self._glyphs.live} {state}" if self.modified else state
         view = self.query_one("#problems", LineView)
         view.show(self._problem_rows(self._inner))

@@ -9,7 +9,8 @@ NASTY = (
     "\x1bP+q544e\x1b\\",
     "\u202eevil\u2066", "\u2028\u2029", "\ufeff", "../../etc/passwd", "..\\..\\x", "%2e%2e%2f", "a/b", "${jndi:ldap://x}",
     "</Say><Dial>+19005550100</Dial>", "<Response/>", "]]>", "&amp;&x;", "<!DOCTYPE a>", "\"'`--; DROP TABLE calls",
-    "=cmd|' /C calc'!A0", "[red]", "[@click=app.quit]x[/]", "{system_prompt}", "%s%n", "{0.__class__}", "\ud7ff", "é" * 300,
+    "=cmd|' /C calc'!A0", "[red]", "[/]", "[", "[@click=app.quit]x[/]",
+    "{system_prompt}", "%s%n", "{0.__class__}", "\ud7ff", "é" * 300,
     "9" * 400, "+", "sip:a@b;transport=udp", "anonymous", "null", "true", "[]", "\x08\x08\x08", "\t",
 )  # fmt: skip
 
