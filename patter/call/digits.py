@@ -11,6 +11,7 @@ from collections.abc import Callable
 from patter.clock import Clock
 
 BETWEEN_KEYS_S = 1.2  # slower than people type a known number, faster than they wait for an answer
+LONGEST = 64  # keys of one entry; a caller who leans on a key types no number
 TERMINATOR = "#"  # "… and press the pound key"
 
 
@@ -25,7 +26,8 @@ class DigitEntry:
 
     def press(self, digit: str) -> None:
         """One key."""
-        self._digits += digit
+        if len(self._digits) < LONGEST:
+            self._digits += digit
         self.close()
         if digit == TERMINATOR:
             self._hand_over()

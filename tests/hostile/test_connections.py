@@ -6,11 +6,13 @@ import gzip
 import socket
 import struct
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import aiohttp
 import anyio
 import anyio.lowlevel
 import pytest
+from aiohttp import web
 
 from patter.events import CallEnded, CallStarted
 from patter.server import crowd, media_socket
@@ -106,6 +108,39 @@ async def test_a_call_whose_carrier_does_not_read_is_cut_off(name: str, monkeypa
                         await session.say("on and on")
                     await anyio.lowlevel.checkpoint()
         assert (await here.ended(ring.call_id)).reason == "line_lost"
+        await here.serves(2)
+
+
+async def test_a_hang_up_that_the_carrier_does_not_read_is_a_hang_up(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipes: list[Any] = []
+    know = crowd.Crowd.know
+
+    def note(self: crowd.Crowd, request: web.Request) -> None:
+        pipes.append(request.transport)
+        know(self, request)
+
+    monkeypatch.setattr(crowd.Crowd, "know", note)
+    async with place(name) as here:
+        ring = await here.ring(1)
+        async with await here.connect() as stream:
+            headers = "".join(f"{key}: {value}\r\n" for key, value in ring.headers.items())
+            await stream.send(UPGRADE.format(ring.path, headers).encode())
+            await stream.send(masked(ring.opening) + masked(ring.writer.start()))
+            await here.house.seen(CallStarted, call_id=ring.call_id)
+            session = here.house.calls.sessions[ring.call_id]
+            [pipe] = pipes
+            with anyio.fail_after(LONG_S):
+                while pipe.get_write_buffer_size() < 100_000:
+                    for _ in range(200):
+                        await session.say("on and on")
+                    await anyio.lowlevel.checkpoint()
+            await session.hang_up()
+            with anyio.fail_after(LONG_S):
+                while not pipe.is_closing() or pipe.get_write_buffer_size():
+                    await anyio.sleep(0.01)
+        assert here.endings(ring.call_id) == 1
         await here.serves(2)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patter.events import CallEnded, CallStarted
+from patter.events import CallEnded, CallerSaid, CallStarted
 from patter.server import media_socket
 from tests.hostile.doors import BOTH, Place, hostile, place
 from tests.hostile.words import NASTY
@@ -99,6 +99,16 @@ async def test_a_call_goes_on_whatever_its_stream_says(name: str, real: bool, to
         await is_over(here)
         assert len([event for event in here.house.events if isinstance(event, CallStarted)]) == 1
         await here.serves(2)
+
+
+async def test_a_key_that_is_leaned_on_is_one_short_entry(name: str) -> None:
+    async with place(name, real=True) as here:
+        ring = await here.ring(1)
+        async with here.up(ring) as socket:
+            await say(socket, [ring.writer.dtmf("7") for _ in range(500)] + [ring.writer.dtmf("#")])
+            entry = await here.house.seen(CallerSaid, call_id=ring.call_id, source="dtmf")
+            assert len(entry.text) < 100
+        await is_over(here)
 
 
 @sessions
