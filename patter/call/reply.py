@@ -31,7 +31,7 @@ class LiveReply:
         """More sound, converted to the line's format: (where it stands on the reply's timeline in ms, the sound)."""
         if self._converter is None or self._from != chunk.format:
             self._converter, self._from = Converter(chunk.format, plays), chunk.format
-        return self._keep(AudioChunk(self._converter.convert(chunk.data), plays), text)
+        return self._keep(self._converter.convert_chunk(chunk), text)
 
     def end_sound(self, plays: AudioFormat) -> tuple[float, AudioChunk] | None:
         """The last few samples that the converter held, if any."""

@@ -6,6 +6,7 @@ It owns the order of a start and of an end, the signals and the exit codes; it r
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -146,6 +147,7 @@ async def _tasks(server: Server, parts: Parts, linger_s: float | None) -> AsyncI
 async def _warm(parts: Parts) -> None:
     try:
         await parts.warm()
+        calm_collector()
     except Exception:  # calls load what they need; their errors reach the user
         log.exception("the embedded engines could not be loaded")
 
@@ -176,3 +178,13 @@ def _info(server: Server) -> dict[str, Any]:
 def _tell(line: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # whoever started us may be gone, and calls matter more
         print(json.dumps(line), flush=True)
+
+
+def calm_collector() -> None:
+    """Leave what is loaded by now out of the garbage collector's rounds, and let it go round less often.
+
+    The sound of a reply is kept as many small objects: by default that makes a busy engine walk through all it has loaded
+    dozens of times a second (5 to 10 % of its processor time at fifty calls)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -232,13 +232,13 @@ class StreamTransport:
     def _queue(self, sound: bytes, reply_id: int, at_ms: float) -> float:
         """Send sound with its marks; what is too short for the carrier waits for more. Returns when it should be heard."""
         now = self._clock.now()
-        starts_at = now + self._playhead.queued_ms(now) / 1000
+        starts_at: float | None = None
         left, position = memoryview(sound), 0.0
         while len(left) > 0 and len(left) >= self._shortest:
             piece = left[: self._piece(len(left))]
             ms = self._plays.ms_of(len(piece))
             expected = self._playhead.sent(reply_id, at_ms + position, ms, now)
-            if not position:
+            if starts_at is None:
                 starts_at = expected
             self._send(self._wire.media(piece))
             position += ms
@@ -250,7 +250,7 @@ class StreamTransport:
             self._tail, self._tail_at = bytes(left), at_ms + position
         elif position > MARK_EVERY_MS and self._until_mark < MARK_EVERY_MS:
             self._send_mark(reply_id)  # so much at once is a sentence, and this its end
-        return starts_at
+        return now + self._playhead.queued_ms(now) / 1000 if starts_at is None else starts_at
 
     def _piece(self, left: int) -> int:
         """How many of the bytes that are left go out in one message: up to the next mark, but never too few."""

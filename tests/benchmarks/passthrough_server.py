@@ -32,6 +32,7 @@ from patter.observe.reader import MetricsReader
 from patter.ports import Brief, CallInfo, Screen, Transport
 from patter.server.desk import Desk, Route
 from patter.server.front_door import FrontDoor, Joined, LineSettings
+from patter.server.host import calm_collector
 from patter.server.listener import listen
 from patter.server.number_setup import NumberSetup
 from patter.server.twilio_routes import Account, TwilioRoutes
@@ -125,6 +126,7 @@ async def nothing(_: object) -> NumberSetup:
 async def main(home: Path) -> None:
     """Until killed."""
     house = House(home)
+    calm_collector()  # as the engine does
     desk = Desk(house.bus, house.open_call, capacity=5_000)
     listener = listen()
     host = f"127.0.0.1:{listener.getsockname()[1]}"

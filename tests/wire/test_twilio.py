@@ -161,3 +161,19 @@ def test_sound_and_names_survive_both_ways(sound: bytes, name: str) -> None:
 def test_a_carrier_sends_only_the_keys_of_a_telephone() -> None:
     with pytest.raises(WireError, match="not a key"):
         twilio.CarrierWriter("MZ", "AC", "CA").dtmf("12")
+
+
+@given(
+    st.integers(0, 10**15 - 1), st.integers(0, 10**15 - 1), st.sampled_from(["inbound", "outbound"]), st.binary(min_size=1),
+    st.booleans(),
+)  # fmt: skip
+def test_a_frame_says_the_same_however_it_is_spelled(
+    number: int, chunk: int, track: str, sound: bytes, compact: bool
+) -> None:
+    """The short way of reading the carrier's own spelling gives what the long way gives for any other."""
+    payload = base64.b64encode(sound).decode()
+    media = {"track": track, "chunk": str(chunk), "timestamp": str(number), "payload": payload}
+    message = {"event": "media", "sequenceNumber": str(number), "media": media, "streamSid": "MZ" + "1" * 32}
+    text = json.dumps(message, separators=(",", ":") if compact else None)
+
+    assert twilio.read(text) == twilio.Media(payload, track, str(number), chunk)
