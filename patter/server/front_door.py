@@ -77,6 +77,10 @@ class CarrierRoutes(Protocol):
     async def cancel(self, call_id: str) -> None:
         """Give up an outbound call that nobody has answered; nothing if there is no such call."""
 
+    @property
+    def on_their_way(self) -> list[str]:
+        """The ids of the calls that were placed and are neither up nor over."""
+
     def rings(self, call_id: str) -> bool:
         """Whether a call that was placed is still on its way."""
 
@@ -106,7 +110,6 @@ class FrontDoor:
         self._joined = joined
         self._desk = desk
         self._numbers: dict[str, Route] = {}
-        self._placed: set[str] = set()
         self._open = False
         self._hurry = anyio.Event()
         self._stack = AsyncExitStack()
@@ -181,7 +184,6 @@ class FrontDoor:
         if sentence := self._desk.refusal():
             raise PatterConnectionError(sentence)
         call_id = await self._joined.routes.dial(order)
-        self._placed = {*self._ringing(), call_id}
         if not self._open:
             await self._joined.routes.cancel(call_id)
             raise PatterConnectionError("The phone line was closed while the call was placed: it was given up.")
@@ -194,9 +196,6 @@ class FrontDoor:
         await self._joined.routes.cancel(call_id)
         return True
 
-    def _ringing(self) -> list[str]:
-        return [call_id for call_id in self._placed if self._joined.routes.rings(call_id)]
-
     def _calls(self) -> list[LiveCall]:
         return self._desk.calls_of(self.settings.carrier.name)
 
@@ -208,7 +207,7 @@ class FrontDoor:
         They get `drain_s` to finish by themselves, then a goodbye, and are hung up at last."""
         self._open = False
         self._forget_numbers()
-        ringing = self._ringing()
+        ringing = self._joined.routes.on_their_way
         busy = bool(ringing or self._calls())
         with anyio.move_on_after(GOODBYE_S):
             async with anyio.create_task_group() as tasks:

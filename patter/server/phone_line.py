@@ -89,6 +89,11 @@ class Ringing:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    @property
+    def ids(self) -> list[str]:
+        """The calls on their way that the carrier has named."""
+        return list(self._ids)
+
     def place(self, order: Order) -> Placed:
         """A call that the carrier is being asked for."""
         placed = Placed(order, secrets.token_urlsafe(24))

@@ -81,6 +81,11 @@ class TelnyxRoutes:
         """How many calls we placed are on their way."""
         return len(self._calls.ringing)
 
+    @property
+    def on_their_way(self) -> list[str]:
+        """The ids of the calls that we placed and that are neither up nor over."""
+        return self._calls.ringing.ids
+
     def rings(self, call_id: str) -> bool:
         """Whether a call that we placed is on its way."""
         return self._calls.ringing.find(call_id) is not None

@@ -118,6 +118,11 @@ class TwilioRoutes:
         """How many calls we placed are on their way."""
         return len(self._calls.ringing) if self._calls else 0
 
+    @property
+    def on_their_way(self) -> list[str]:
+        """The ids of the calls that we placed and that are neither up nor over."""
+        return self._calls.ringing.ids if self._calls else []
+
     def rings(self, call_id: str) -> bool:
         """Whether a call that we placed is on its way."""
         return self._calls is not None and self._calls.ringing.find(call_id) is not None
@@ -151,8 +156,7 @@ class TwilioRoutes:
         token = self._arrivals.token_of(call_sid)  # asked again: the same answer
         if token is None:
             token = self._arrivals.expect(arrival)
-            if arrival.call.direction == "inbound":
-                self._desk.spawn(self._await_stream, arrival, token)
+            self._desk.spawn(self._await_stream, arrival, token)
         return _twiml(connect_stream(self._gate.stream(token)))
 
     def _inbound(self, webhook: Webhook, call_sid: str) -> Arrival | str:
@@ -259,6 +263,7 @@ class TwilioRoutes:
         cold = self._calls.cold.take(webhook.query.get("transfer", ""), call_sid) if self._calls else None
         if cold is not None and cold.dialled(status) and cold.back is not None:
             token = self._arrivals.expect(cold.back)
+            self._desk.spawn(self._await_stream, cold.back, token)
             return _twiml(connect_stream(self._gate.stream(token), sentence=BACK))
         return _twiml(say_and_hang_up(SORRY) if status in _UNTAKEN else hang_up())
 

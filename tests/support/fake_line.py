@@ -41,6 +41,11 @@ class FakeCarrier:
     async def cancel(self, call_id: str) -> None:
         self.cancelled.append(call_id)
 
+    @property
+    def on_their_way(self) -> list[str]:
+        placed = [f"call-{number}" for number in range(1, len(self.orders) + 1)]
+        return [call_id for call_id in placed if self.rings(call_id)]
+
     def rings(self, call_id: str) -> bool:
         return call_id not in self.cancelled
 
