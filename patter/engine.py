@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Unpack
 
 import aiohttp
 import anyio
@@ -25,13 +25,13 @@ from patter.builders import Keys
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.exchange import join
-from patter.models import Agent, OnMessage
+from patter.models import Agent
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal
 from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.ports import CallInfo, Transport
-from patter.server.desk import CallSession, Desk
+from patter.server.desk import CallSession, Casting, Desk
 from patter.server.front_door import Joined, LineSettings
 from patter.server.home import usual_home
 from patter.server.host import Options, Parts, host
@@ -91,27 +91,9 @@ async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
     try:
         async with Workshop(bus, clock, keys=Keys.of_environment(), stt_model=stt_model) as workshop:
 
-            def open_call(
-                call: CallInfo,
-                agent: Agent,
-                transport: Transport,
-                *,
-                on_message: OnMessage | None = None,
-                agent_name: str = "",
-                agent_version: str = "",
-                voicemail: str = "",
-            ) -> CallSession:
+            def open_call(call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
                 workshop.check(agent)
-                return workshop.open_call(
-                    call,
-                    agent,
-                    transport,
-                    on_message=on_message,
-                    agent_name=agent_name,
-                    agent_version=agent_version,
-                    voicemail=voicemail,
-                    taps=recordings.taps(call, transport),
-                )
+                return workshop.open_call(call, agent, transport, taps=recordings.taps(call, transport), **cast)
 
             async with aiohttp.ClientSession() as http:
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import aiohttp
 import anyio
@@ -31,7 +31,7 @@ from patter.observe.journal import Journal, close_unfinished
 from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.ports import CallInfo, Transport
-from patter.server.desk import CallSession, Desk, Route
+from patter.server.desk import CallSession, Casting, Desk, Route
 from patter.server.front_door import FrontDoor, LineSettings
 from patter.server.listener import PortInUse, listen
 from patter.server.orders import Order
@@ -137,29 +137,10 @@ class Station:
 
     # ------------------------------------------------------------------ calls
 
-    def _open_call(
-        self,
-        call: CallInfo,
-        agent: Agent,
-        transport: Transport,
-        *,
-        on_message: OnMessage | None = None,
-        agent_name: str = "",
-        agent_version: str = "",
-        voicemail: str = "",
-    ) -> CallSession:
+    def _open_call(self, call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
+        taps = self._recordings.taps(call, transport) if self._recordings else ()
         self._workshop.check(agent)
-        return self._workshop.open_call(
-            call,
-            agent,
-            transport,
-            on_message=on_message,
-            agent_name=agent_name,
-            agent_version=agent_version,
-            voicemail=voicemail,
-            welcome=self._callbacks.welcome,
-            taps=self._recordings.taps(call, transport) if self._recordings else (),
-        )
+        return self._workshop.open_call(call, agent, transport, welcome=self._callbacks.welcome, taps=taps, **cast)
 
     async def place(self, order: Order, on_machine: Callback | None = None) -> str:
         """Place a call; returns its id once the carrier has accepted it. Raises PatterError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 import aiohttp
 import anyio
@@ -26,9 +27,9 @@ from patter.exchange import join
 from patter.loopback.person import Person
 from patter.loopback.telnyx_carrier import LoopbackTelnyxCarrier
 from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
-from patter.models import Agent, OnMessage
+from patter.models import Agent
 from patter.ports import CallInfo, Transport
-from patter.server.desk import Desk, Route
+from patter.server.desk import Casting, Desk, Route
 from patter.server.front_door import FrontDoor, LineSettings
 from patter.server.listener import listen
 from patter.server.orders import Order
@@ -105,17 +106,7 @@ class _Drill:
         """The drill's one agent."""
         return AgentFile(Path("drill"), "drill", Agent("A tone.", provider=KEYLESS), None, (), "", "")
 
-    def _open_call(
-        self,
-        call: CallInfo,
-        agent: Agent,
-        transport: Transport,
-        *,
-        on_message: OnMessage | None = None,
-        agent_name: str = "",
-        agent_version: str = "",
-        voicemail: str = "",
-    ) -> ToneAgent:
+    def _open_call(self, call: CallInfo, agent: Agent, transport: Transport, **_: Unpack[Casting]) -> ToneAgent:
         made = ToneAgent(call, transport)
         self.agents.append(made)
         self.came_up.set()

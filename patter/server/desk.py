@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVarTuple
+from typing import Any, Literal, Protocol, Self, TypedDict, TypeVarTuple, Unpack
 
 import anyio
 from anyio.abc import TaskGroup
@@ -60,21 +60,20 @@ class CallSession(Protocol):
     def update(self, agent: Agent, version: str = "") -> None: ...
 
 
+class Casting(TypedDict, total=False):
+    """Who answers a call besides the agent's definition: its handler, its name and version for the world, and what to leave
+    word for word (`voicemail`) if a machine answered."""
+
+    on_message: OnMessage | None
+    agent_name: str
+    agent_version: str
+    voicemail: str
+
+
 class OpenCall(Protocol):
     """Puts a call together. Raises PatterError or ValueError, with a sentence, for an agent that cannot be run."""
 
-    def __call__(
-        self,
-        call: CallInfo,
-        agent: Agent,
-        transport: Transport,
-        *,
-        on_message: OnMessage | None = None,
-        agent_name: str = "",
-        agent_version: str = "",
-        voicemail: str = "",
-    ) -> CallSession:
-        """`voicemail`: what to leave word for word if a machine answered (outbound calls)."""
+    def __call__(self, call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,5 @@ def calm_collector() -> None:
 
     The sound of a reply is kept as many small objects: by default that makes a busy engine walk through all it has loaded
     dozens of times a second (5 to 10 % of its processor time at fifty calls)."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

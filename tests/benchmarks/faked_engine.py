@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Unpack
 
 import anyio
 import anyio.to_thread
@@ -24,12 +25,13 @@ from patter.call.toolbox import Toolbox
 from patter.clock import Clock
 from patter.conversations.pipeline import Pipeline
 from patter.guard import Guards
-from patter.models import Agent, OnMessage
+from patter.models import Agent
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal, call_folder
 from patter.observe.reader import MetricsReader
 from patter.observe.recorder import Recorder
 from patter.ports import Ask, AudioTap, CallInfo, Screen, Transport
+from patter.server.desk import Casting
 from patter.server.host import Options, Parts, host
 from patter.signals import ResponderPiece, TextDelta
 from tests.support.parts import ScriptedTranscriber
@@ -123,28 +125,9 @@ def opener(
         )
         return Outfit(conversation, *rework(session, agent), stt="scripted", llm="fixed", tts="tone")
 
-    def open_call(
-        call: CallInfo,
-        agent: Agent,
-        transport: Transport,
-        *,
-        on_message: OnMessage | None = None,
-        agent_name: str = "",
-        agent_version: str = "",
-        voicemail: str = "",
-    ) -> CallSession:
+    def open_call(call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
         wiring = Wiring(outfit, rework, taps=taps(call, transport))
-        return CallSession(
-            call,
-            agent,
-            transport,
-            bus,
-            clock,
-            wiring,
-            agent_name=agent_name,
-            agent_version=agent_version,
-            voicemail=voicemail,
-        )
+        return CallSession(call, agent, transport, bus, clock, wiring, agent_name=cast.get("agent_name", ""))
 
     return open_call
 

@@ -8,6 +8,7 @@ import wave
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 import anyio
 import numpy as np
@@ -25,9 +26,9 @@ from patter.conversations.pipeline import Pipeline
 from patter.events import AgentSaid, CallEnded, Event
 from patter.guard import Guards
 from patter.loopback.media_leg import MediaLeg
-from patter.models import Agent, OnMessage
+from patter.models import Agent
 from patter.ports import Ask, CallInfo, Screen, Transport
-from patter.server.desk import Desk
+from patter.server.desk import Casting, Desk
 from patter.signals import ResponderPiece, TextDelta
 from patter.softphone.wavdevice import recorded_caller
 from patter.transports.media_stream import StreamTransport
@@ -93,17 +94,7 @@ class House:
         self.recording = recording
         self.desk = Desk(self.bus, self.open_call)
 
-    def open_call(
-        self,
-        call: CallInfo,
-        agent: Agent,
-        transport: Transport,
-        *,
-        on_message: OnMessage | None = None,
-        agent_name: str = "",
-        agent_version: str = "",
-        voicemail: str = "",
-    ) -> CallSession:
+    def open_call(self, call: CallInfo, agent: Agent, transport: Transport, **_: Unpack[Casting]) -> CallSession:
         answers = Answers()
 
         def rework(_: Steered, agent: Agent) -> tuple[Toolbox, Screen]:

@@ -6,7 +6,7 @@ A test fake of `OpenCall`; whoever is in the call is played by the test.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import anyio
 
@@ -16,6 +16,7 @@ from patter.events import AgentChanged, AgentSaid, CallEnded, CallerSaid, CallSt
 from patter.exceptions import PatterError
 from patter.models import Agent, OnMessage
 from patter.ports import CallInfo, Transport
+from patter.server.desk import Casting
 from patter.signals import DigitPressed, HungUp, MachineDetected
 
 GREETING = "Hello from the fake."
@@ -142,22 +143,13 @@ class FakeCalls:
     on_messages: list[OnMessage | None] = field(default_factory=list)
     voicemails: list[str] = field(default_factory=list)
 
-    def open_call(
-        self,
-        call: CallInfo,
-        agent: Agent,
-        transport: Transport,
-        *,
-        on_message: OnMessage | None = None,
-        agent_name: str = "",
-        agent_version: str = "",
-        voicemail: str = "",
-    ) -> FakeSession:
+    def open_call(self, call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> FakeSession:
         if self.refusal:
             raise PatterError(self.refusal)
-        self.on_messages.append(on_message)
-        self.voicemails.append(voicemail)
-        session = FakeSession(self.bus, call, agent, transport, agent_name, agent_version)
+        self.on_messages.append(cast.get("on_message"))
+        self.voicemails.append(cast.get("voicemail", ""))
+        name, version = cast.get("agent_name", ""), cast.get("agent_version", "")
+        session = FakeSession(self.bus, call, agent, transport, name, version)
         self.sessions[call.call_id] = session
         return session
 
