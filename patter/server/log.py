@@ -16,13 +16,39 @@ from typing import Any
 from patter.exceptions import AgentFileError
 
 LIMIT = 2 * 1024 * 1024  # bytes; one older file of the same size is kept
-FIELDS = ("call_id", "route", "event", "callback", "path", "why", "known_account", "tool", "engine_id")
+FIELDS = ("call_id", "route", "event", "callback", "path", "why", "known_account", "tool", "engine_id", "left_out")
 """The fields of a record that are written. Others may hold words or numbers of callers."""
+
+
+ALIKE = 30  # records of one kind that are written in a minute: more would wash the others out of the file
+MINUTE_S = 60.0
+KINDS = 1_000
 
 
 class _Private(RotatingFileHandler):
     def _open(self) -> Any:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_opener)
+
+
+class Calm(logging.Filter):
+    """Leaves out what is told too often, as it is when strangers knock; the next minute's first record says how much."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this one is to be written."""
+        kind = record.name, str(record.msg)
+        since, told = self._told.get(kind, (record.created, 0))
+        if record.created - since >= MINUTE_S:
+            if told > ALIKE:
+                record.left_out = told - ALIKE
+            since, told = record.created, 0
+        if kind not in self._told and len(self._told) >= KINDS:
+            self._told.clear()
+        self._told[kind] = since, told + 1
+        return told < ALIKE
 
 
 class LineFormatter(logging.Formatter):
@@ -41,6 +67,7 @@ def start_log(path: Path) -> logging.Handler:
     """Write the engine's log to `path` from now on. Libraries only warn. Raises OSError."""
     handler = _Private(path, maxBytes=LIMIT, backupCount=1, encoding="utf-8")
     handler.setFormatter(LineFormatter())
+    handler.addFilter(Calm())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

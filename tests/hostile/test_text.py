@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from patter import events as ev
 from patter.observe.journal import CALLS, Journal, call_folder, read
-from patter.server.log import LineFormatter, start_log, stop_log
+from patter.server.log import ALIKE, Calm, LineFormatter, start_log, stop_log
 from patter.terminal.page import JsonPage, TextPage
 from patter.wire import twiml
 from patter_tui.headless import pages
@@ -29,7 +29,7 @@ from patter_tui.store import CallRow, Phone, State, apply
 from patter_tui.views import calls, cost, line, live, phone, transcript, turns
 from patter_tui.views.glyphs import UNICODE
 from patter_tui.views.rows import Row, plain
-from tests.hostile.doors import BOTH, TelnyxPlace, hostile, place
+from tests.hostile.doors import BOTH, FORM, Place, TelnyxPlace, hostile, place
 from tests.hostile.words import NASTY, is_plain
 from tests.support import telnyx_house
 from tests.support.serving import serving
@@ -123,6 +123,40 @@ async def test_nothing_a_stranger_sends_forges_a_line_of_the_log(name: str, tmp_
         assert is_plain(each), ascii(each)
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: |  ", each), ascii(each)
         assert not each.startswith("2026-01-01 00:00:00,000 ERROR patter: forged")
+
+
+async def knocked(here: Place, times: int) -> None:
+    for _ in range(times):
+        async with here.house.client.post(
+            here.address + here.hook, data=b"AccountSid=AC", headers={"Content-Type": FORM}
+        ):
+            pass
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", BOTH)
+async def test_strangers_who_knock_all_day_wash_nothing_out_of_the_log(name: str, tmp_path: Path) -> None:
+    handler = start_log(tmp_path / "engine.log")
+    try:
+        async with place(name) as here:
+            await knocked(here, ALIKE + 50)
+            logging.getLogger("patter.engine").warning("something else")
+    finally:
+        stop_log(handler)
+    told = (tmp_path / "engine.log").read_text()
+    assert told.count("a webhook was refused") == ALIKE
+    assert told.count("something else") == 1
+
+
+def test_what_was_left_out_of_the_log_is_counted() -> None:
+    calm = Calm()
+    records = [logging.LogRecord("patter.x", logging.WARNING, "x.py", 1, "refused", (), None) for _ in range(ALIKE + 7)]
+    for record in records:
+        record.created = 1_000.0
+    assert [calm.filter(record) for record in records].count(True) == ALIKE
+    records[0].created = 1_061.0
+    assert calm.filter(records[0])
+    assert LineFormatter().format(records[0]).endswith("refused left_out=7")
 
 
 # --------------------------------------------------------------------------- every event, every field
