@@ -6,6 +6,7 @@ It owns the names of Twilio's paths, parameters and errors; it refuses to know w
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import aiohttp
@@ -178,8 +179,11 @@ class TwilioRest:
         return f"{self._account}/Calls/{path_part(call_sid, 'the CallSid')}{rest}"
 
 
+_SID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # it names files and stands in addresses: nothing else may be in it
+
+
 def _sid(record: dict[str, Any]) -> str:
     sid = record.get("sid")
-    if not isinstance(sid, str) or not sid:
+    if not isinstance(sid, str) or not _SID.fullmatch(sid):
         raise CarrierError("its answer names no SID", provider="twilio", fix="try again")
     return sid

@@ -20,6 +20,7 @@ import aiohttp
 import anyio
 from anyio.abc import SocketStream
 from hypothesis import HealthCheck, settings
+from yarl import URL
 
 from patter.builders import Carrier, Keys
 from patter.bus import Bus
@@ -201,7 +202,9 @@ class TwilioPlace(Place):
             "Content-Type": FORM,
             **more,
         }
-        async with self.house.client.post(self.address + path, data=urlencode(form), headers=headers) as answer:
+        async with self.house.client.post(
+            URL(self.address + path, encoded=True), data=urlencode(form), headers=headers
+        ) as answer:
             return answer.status, await answer.text()
 
     async def signed(self, number: int, **said: Any) -> int:
