@@ -127,7 +127,17 @@ def opener(
 
     def open_call(call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
         wiring = Wiring(outfit, rework, taps=taps(call, transport))
-        return CallSession(call, agent, transport, bus, clock, wiring, agent_name=cast.get("agent_name", ""))
+        return CallSession(
+            call,
+            agent,
+            transport,
+            bus,
+            clock,
+            wiring,
+            agent_name=cast.get("agent_name", ""),
+            agent_version=cast.get("agent_version", ""),
+            voicemail=cast.get("voicemail", ""),
+        )
 
     return open_call
 

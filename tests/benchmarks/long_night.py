@@ -195,7 +195,7 @@ async def _placed(at: Line, kind: str, number: str, dice: random.Random) -> None
         case "human":
             at.carrier.people[number] = Person(stays_s=dice.uniform(0.3, 0.8))
         case "machine":
-            at.carrier.people[number] = Person("machine", greeting=tone(300, 400), stays_s=4.0)
+            at.carrier.people[number] = Person("machine", greeting=tone(300, 400), stays_s=8.0)
             voicemail = "Bye."
         case "is given up":
             at.carrier.people[number] = Person(rings_s=20.0)
