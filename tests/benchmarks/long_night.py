@@ -61,6 +61,7 @@ ENDS = {
     "is given up": {"canceled"},
 }
 """The calls of a night, and how history should tell their ends. Any socket may be lost beside one that is to be."""
+KEPT_OPEN = "RequestHandler.start"  # the task of a connection, which is kept for a while after its last request
 BOUNDED = {
     "TwilioRoutes._seen",  # calls whose webhook is used up: a day of them, 100,000 at most
     "Replays._seen",  # Telnyx' event ids: as long as a replay could be believed, and bounded
@@ -270,7 +271,7 @@ def _attributes(thing: object) -> list[str]:
 
 @dataclass(frozen=True)
 class Left:
-    """What a process holds at one moment."""
+    """What a process holds at one moment. `files`: beside both ends of connections that wait for another request."""
 
     containers: Counter[str]
     tasks: Counter[str]
@@ -283,7 +284,7 @@ class Left:
         running = Counter(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
         folder = Path("/proc/self/fd")
         files = len(os.listdir(folder)) if folder.is_dir() else 0
-        return cls(sizes(*roots), running, files)
+        return cls(sizes(*roots), running, files - 2 * running[KEPT_OPEN])
 
     def grown_since(self, before: Left) -> dict[str, tuple[int, int]]:
         """What holds more than before, and is not known to be bounded."""
@@ -293,7 +294,7 @@ class Left:
             if count > before.containers[name] and name not in BOUNDED
         }
         for name, count in (self.tasks - before.tasks).items():
-            if name != "RequestHandler.start":  # connections that are kept open for the next request
+            if name != KEPT_OPEN:
                 grown[f"task {name}"] = (before.tasks[name], count + before.tasks[name])
         return grown
 

@@ -12,7 +12,7 @@ from tests.support.carriers import CARRIERS
 
 pytestmark = pytest.mark.anyio
 
-CALLS = 100  # on each line, after one of each kind
+CALLS = 60  # on each line, after one of each kind
 
 
 @pytest.mark.e2e
@@ -21,7 +21,7 @@ async def test_a_long_night_leaves_nothing_behind(tmp_path: Path) -> None:
     for report in reports.values():
         assert report.grown == {}
         assert report.odd == []
-        assert report.files < CALLS / 4  # connections come and go; a file a call would be more
+        assert report.files < 10  # a connection may be about to close; a file a call would be more
         assert report.calls >= CALLS + len(ENDS)
         assert report.callbacks == report.calls
 
