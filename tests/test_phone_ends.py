@@ -13,8 +13,8 @@ import pytest
 
 from patter import Patter
 from patter.audio.format import MULAW_8K
-from patter.events import AgentSaid, CallStarted
-from patter.exceptions import PatterConnectionError
+from patter.events import AgentSaid, CallEnded, CallStarted, TransferFailed
+from patter.exceptions import PatterConnectionError, PatterError
 from patter.loopback.person import Person
 from patter.providers.embedded.hibari import voice_missing
 from patter.server.listener import listen
@@ -25,6 +25,7 @@ from tests.support.open_door import House, open_door, open_files, tasks
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("name", CARRIERS)]
 
 FDS = Path("/proc/self/fd")
+COLLEAGUE = "+15557770177"
 GOODBYE = "The line closes. Goodbye."
 
 
@@ -67,6 +68,27 @@ async def test_a_call_that_does_not_finish_hears_a_whole_goodbye(name: str) -> N
         said = [event.text for event in house.events if isinstance(event, AgentSaid)]
         assert (said[-1], house.story(leg.call_id)[-1]) == (GOODBYE, "engine_stopped")
         assert sounds(leg) - greeting > 0.9 * 35 * 8 * len(GOODBYE)
+
+
+async def test_a_transfer_that_nobody_takes_is_told_and_the_call_goes_on(name: str) -> None:
+    async with open_door(name) as house:
+        leg = await in_call(house)
+        house.carrier.people[COLLEAGUE] = Person("busy")
+        session = house.desk.find(leg.call_id).session  # type: ignore[union-attr]
+        with anyio.fail_after(30):
+            with pytest.raises(PatterError, match="busy"):
+                await session.transfer(COLLEAGUE)
+            failed = await house.event(TransferFailed, call_id=leg.call_id)
+            leg.heard.clear()
+            await session.say("Nobody there, I am sorry.")
+            await house.event(AgentSaid, call_id=leg.call_id, text="Nobody there, I am sorry.")
+            leg.hang_up()
+            await leg.over.wait()
+            await house.event(CallEnded, call_id=leg.call_id)
+        assert (failed.number, "busy" in failed.problem) == (COLLEAGUE, True)
+        assert sounds(leg) > 0.9 * 35 * 8 * len("Nobody there, I am sorry.")
+        assert house.story(leg.call_id)[-1] == "caller_hung_up"
+        assert house.story(leg.call_id).count("CallStarted") == 1
 
 
 async def test_a_second_wish_to_close_comes_to_the_goodbye_at_once(name: str) -> None:
