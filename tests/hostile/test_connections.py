@@ -54,6 +54,7 @@ async def test_a_door_that_nobody_attacks_leaves_nothing_behind(name: str, real:
     "start", [b"", b"\r\n\r\n", b"P", b"GET /health HTTP/1.1\r\nHost:", HEALTH[:-2], HEALTH + b"GET /"],
     ids=["silent", "blank lines", "a letter", "half a line", "no end", "a second one"],
 )  # fmt: skip
+@pytest.mark.usefixtures("impatient")
 async def test_a_head_that_never_ends_is_hung_up_on(name: str, start: bytes) -> None:
     async with place(name) as here:
         answer = await here.answer_to(start, *[b"x"] * 20, pause_s=0.03)
@@ -62,6 +63,7 @@ async def test_a_head_that_never_ends_is_hung_up_on(name: str, start: bytes) -> 
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 900", "Transfer-Encoding: chunked"])
+@pytest.mark.usefixtures("impatient")
 async def test_a_body_that_never_ends_is_refused(name: str, head: str) -> None:
     async with place(name) as here:
         trickle = [b"1\r\na\r\n" if "chunked" in head else b"a"] * 6
@@ -70,6 +72,7 @@ async def test_a_body_that_never_ends_is_refused(name: str, head: str) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x81", b"\x81\xfe\xff\xff1234{", b"\x89\x80abcd" * 9], ids=repr)
+@pytest.mark.usefixtures("impatient")
 async def test_a_stream_that_never_starts_is_closed(name: str, sent: bytes) -> None:
     async with place(name) as here:
         ring = await here.ring(1)
@@ -80,6 +83,7 @@ async def test_a_stream_that_never_starts_is_closed(name: str, sent: bytes) -> N
         await here.serves(2)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_an_upgrade_that_never_ends_uses_no_token_up(name: str) -> None:
     async with place(name) as here:
         ring = await here.ring(1)
@@ -163,6 +167,7 @@ def masked(text: str) -> bytes:
 # --------------------------------------------------------------------------- closed by half, or at once
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_whoever_stops_sending_gets_an_answer_or_none_and_is_gone(name: str) -> None:
     async with place(name) as here:
         for said in (
