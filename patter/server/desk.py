@@ -6,6 +6,7 @@ It owns the task group of the calls and their limit; it refuses to know carriers
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ class Desk:
         self._numbers: dict[Route, str] = {}
         self._tasks: TaskGroup
         self._idle = anyio.Event()
+        self._latest: dict[str, float] = {}
         self.stopping = False
         """True once no new call is taken."""
 
@@ -163,6 +165,11 @@ class Desk:
     def calls_of(self, telephony: str) -> list[LiveCall]:
         """The calls that are up over one kind of line."""
         return [live for live in self._calls.values() if live.session.call.telephony == telephony]
+
+    def quiet_s(self, telephony: str) -> float:
+        """For how many seconds no call of this kind of line has ended (infinite: there was none)."""
+        latest = self._latest.get(telephony)
+        return math.inf if latest is None else anyio.current_time() - latest
 
     def refusal(self, coming: int = 0) -> str:
         """Why no new call can be taken now, as a sentence; "" if one can. `coming`: calls that are on their way already."""
@@ -243,6 +250,7 @@ class Desk:
             if not live.ended:
                 self._bus.publish(CallEnded(call_id=call_id, reason=reason, detail="The session broke off."))
             del self._calls[call_id]
+            self._latest[live.session.call.telephony] = anyio.current_time()
             live.over.set()
             if not self._calls:
                 self._idle.set()

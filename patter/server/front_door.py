@@ -208,7 +208,7 @@ class FrontDoor:
         self._open = False
         self._forget_numbers()
         ringing = self._joined.routes.on_their_way
-        busy = bool(ringing or self._calls())
+        busy = bool(ringing)
         with anyio.move_on_after(GOODBYE_S):
             async with anyio.create_task_group() as tasks:
                 for call_id in ringing:
@@ -229,8 +229,8 @@ class FrontDoor:
             await live.session.hang_up("engine_stopped", "The phone line was closed.")
         with anyio.move_on_after(GOODBYE_S):
             await self._all_over()
-        if busy:  # the carrier still tells how they ended
-            await anyio.sleep(LAST_WORD_S)
+        if busy or self._desk.quiet_s(self.settings.carrier.name) < LAST_WORD_S:
+            await anyio.sleep(LAST_WORD_S)  # the carrier still tells how they ended
 
     async def _cancel(self, call_id: str) -> None:
         try:
