@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import anyio
 
 from patter import builders
 from patter.agentfile import AgentFile
@@ -39,42 +37,8 @@ from patter.server.front_door import LineSettings
 from patter.server.home import usual_home
 from patter.server.orders import RING_TIMEOUT_S, Order
 from patter.server.stop_signals import stop_signals
-from patter.station import Plan, Station
+from patter.station import Plan, SharedLine, Station
 from patter.terminal.call import TerminalCall
-
-
-@dataclass(eq=False)
-class _Serving:
-    """One life of `serve()`."""
-
-    voicemail: str = ""
-    station: Station | None = None
-    stop: anyio.Event = field(default_factory=anyio.Event)
-    hurry: anyio.Event = field(default_factory=anyio.Event)
-    over: anyio.Event = field(default_factory=anyio.Event)
-    _decided: anyio.Event = field(default_factory=anyio.Event)
-
-    def ask_to_stop(self) -> None:
-        """Stop in order; asked again, stop at once."""
-        (self.hurry if self.stop.is_set() else self.stop).set()
-
-    def opened(self, station: Station) -> None:
-        """The line is open."""
-        self.station = station
-        self._decided.set()
-
-    def closed(self) -> None:
-        """It is over, or it never opened."""
-        self.station = None
-        self._decided.set()
-        self.over.set()
-
-    async def when_open(self) -> Station:
-        """The open line. Raises PatterConnectionError if it could not be opened or has been closed."""
-        await self._decided.wait()
-        if self.station is None or self.stop.is_set():
-            raise PatterConnectionError("serve() has ended: the phone line is closed")
-        return self.station
 
 
 class Patter:
@@ -111,7 +75,7 @@ class Patter:
         self._phone_number = phone_number
         self._webhook_url = webhook_url
         self._prices = Prices.load(pricing)
-        self._serving: _Serving | None = None
+        self._serving: SharedLine | None = None
 
     def agent(
         self,
@@ -175,7 +139,8 @@ class Patter:
         """Call `to` (E.164) with an agent of this call's own, and everything else of this call's own too.
 
         While `serve()` runs, the call goes over its line and this returns once the carrier has accepted it (with `wait`:
-        when it is over). Without, this opens a line on `port` for the call and returns when it is over. `ring_timeout` in
+        when it is over). Without, this opens a line on `port` for the call and returns when it is over; calls that begin
+        meanwhile share it, and it is closed after the last one. `ring_timeout` in
         seconds (5 to 600). `voicemail_message` is left word for word if a machine answers. `agent_id` has no meaning here.
 
         Raises PatterConnectionError without an `agent` or a carrier, ValueError for a wrong number, and PatterError, with
@@ -199,22 +164,27 @@ class Patter:
             to,
             from_number or self._phone_number,
             AgentFile(Path(agent.name or "agent"), agent.name, spoken, answer, (), "", ""),
-            voicemail_message or (self._serving.voicemail if self._serving else ""),
+            voicemail_message,
             machine_detection or on_machine is not None,
             ring_timeout,
         )
-        if self._serving is not None:
-            station = await self._serving.when_open()
-            call_id = await station.place(order, on_machine)
-            if wait:
-                await station.wait_over(call_id)
+        while (line := self._serving) is not None and line.own and line.stop.is_set():
+            await line.over.wait()  # it closes behind the calls before this one
+        if line is not None:
+            await line.carry(order, on_machine, wait=wait or line.own)
             return
         self._check_host("call()", tunnel=False)
         settings = replace(self._line(port), take_number=False)
-        with plain_errors():
-            async with Station(self._plan(settings, Callbacks())) as station:
-                await station.wait_over(await station.place(order, on_machine))
-                await station.close(anyio.Event())
+        self._serving = line = SharedLine(own=True)
+        try:
+            with plain_errors():
+                async with Station(self._plan(settings, Callbacks(), agent)) as station:
+                    line.opened(station)
+                    await line.carry_first(order, on_machine)
+                    await station.close(line.hurry)
+        finally:
+            self._serving = None
+            line.closed()
 
     async def serve(
         self,
@@ -263,14 +233,15 @@ class Patter:
                 "a tunnel would show the dashboard to everybody: give dashboard_token, or say dashboard=False"
             )
         if self._serving is not None:
-            raise PatterError("this Patter serves already: disconnect() it first, or make another Patter")
+            raise PatterError("this Patter's line is open already: disconnect() it first, or make another Patter")
         settings = replace(
             self._line(port), recording=recording, tunnel=tunnel, take_number=configure_number, restore=restore_number
         )
-        self._serving = serving = _Serving(voicemail_message)
+        self._serving = serving = SharedLine(voicemail_message)
+        answering = (agent, *(agents or {}).values())
         try:
             with plain_errors(), stop_signals(serving.ask_to_stop):
-                async with Station(self._plan(settings, callbacks)) as station:
+                async with Station(self._plan(settings, callbacks, *answering)) as station:
                     station.answer(self._phone_number, agent, on_message)
                     for number, other in (agents or {}).items():
                         station.answer(number, other, on_message)
@@ -284,9 +255,9 @@ class Patter:
     def _line(self, port: int) -> LineSettings:
         return LineSettings(self._carrier, self._phone_number, self._webhook_url, port=port)
 
-    def _plan(self, settings: LineSettings, callbacks: Callbacks) -> Plan:
+    def _plan(self, settings: LineSettings, callbacks: Callbacks, *agents: Agent) -> Plan:
         home = self._home / "serve" / self._phone_number.removeprefix("+")
-        return Plan(settings, home, self._keys, self._prices, callbacks)
+        return Plan(settings, home, self._keys, self._prices, callbacks, agents)
 
     async def test(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -23,7 +23,7 @@ from patter.bus import Bus
 from patter.callbacks import CallbackRunner, Callbacks
 from patter.clock import Clock
 from patter.events import CallEnded, CallPlaced, CallStarted, Event
-from patter.exceptions import PatterConnectionError
+from patter.exceptions import PatterConnectionError, PatterError
 from patter.exchange import join
 from patter.models import Agent, Callback, OnMessage
 from patter.observe.cost import Prices
@@ -41,20 +41,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a station is told. `home` is where journals and recordings go."""
+    """What a station is told. `home` is where journals and recordings go; `agents` are looked at before anybody is told
+    that the line is open."""
 
     settings: LineSettings
     home: Path
     keys: Keys
     prices: Prices
     callbacks: Callbacks = field(default_factory=Callbacks)
+    agents: tuple[Agent, ...] = ()
 
 
 class Station:
     """`async with Station(plan) as station:` opens the line; leaving it ends every call and closes everything.
 
     Entering raises PatterConnectionError for a port that is taken and for a carrier that refuses, ValueError for settings
-    that cannot work."""
+    that cannot work, NotInThisVersion for an agent that cannot be run."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -86,6 +88,8 @@ class Station:
             stack.callback(self._bus.add_sink(MetricsReader(self._bus, plan.prices)))
             stack.callback(self._bus.add_sink(self._note))
             self._workshop = await stack.enter_async_context(Workshop(self._bus, self._clock, keys=plan.keys))
+            for agent in plan.agents:
+                self._workshop.check(agent)
             runner = CallbackRunner(self._bus, plan.callbacks, prices=plan.prices, keys=plan.keys)
             self._callbacks = await stack.enter_async_context(runner)
             http = await stack.enter_async_context(aiohttp.ClientSession())
@@ -119,10 +123,6 @@ class Station:
             log.exception("loading the engines failed: calls will try again")
 
     # ------------------------------------------------------------------ agents
-
-    def check(self, agent: Agent) -> None:
-        """Raises NotInThisVersion for an agent that cannot be run."""
-        self._workshop.check(agent)
 
     def answer(self, number: str, agent: Agent, on_message: OnMessage | None = None) -> None:
         """Let `agent` answer calls to `number`. Raises ValueError for a number that is not E.164."""
@@ -171,3 +171,63 @@ class Station:
 
             tasks.start_soon(until, hurry.wait)
             tasks.start_soon(until, self._door.close)
+
+
+@dataclass(eq=False)
+class SharedLine:
+    """One life of the phone line: `serve()`'s, or an `own` one that the first `call()` has opened for itself and others."""
+
+    voicemail: str = ""
+    own: bool = False
+    station: Station | None = None
+    stop: anyio.Event = field(default_factory=anyio.Event)
+    hurry: anyio.Event = field(default_factory=anyio.Event)
+    over: anyio.Event = field(default_factory=anyio.Event)
+    _decided: anyio.Event = field(default_factory=anyio.Event)
+    _users: int = 0
+    _left: anyio.Event = field(default_factory=anyio.Event)
+
+    def ask_to_stop(self) -> None:
+        """Stop in order; asked again, stop at once."""
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    def opened(self, station: Station) -> None:
+        """The line is open."""
+        self.station = station
+        self._decided.set()
+
+    def closed(self) -> None:
+        """It is over, or it never opened."""
+        self.station = None
+        self._decided.set()
+        self.over.set()
+
+    async def carry(self, order: Order, on_machine: Callback | None, *, wait: bool) -> None:
+        """Place a call over the line once it is open; with `wait`, return when it is over.
+
+        Raises PatterConnectionError if the line could not be opened or is closing."""
+        self._users += 1
+        try:
+            await self._decided.wait()
+            if self.station is None or self.stop.is_set():
+                raise PatterConnectionError("the phone line is closed: serve() has ended, or it could not be opened")
+            call_id = await self.station.place(replace(order, voicemail=order.voicemail or self.voicemail), on_machine)
+            if wait:
+                await self.station.wait_over(call_id)
+        finally:
+            self._users -= 1
+            self._left.set()
+
+    async def carry_first(self, order: Order, on_machine: Callback | None) -> None:
+        """Place the call that the line was opened for, and return (or raise what became of it) when nobody uses the line."""
+        refused: Exception | None = None
+        try:
+            await self.carry(order, on_machine, wait=True)
+        except (PatterError, ValueError) as error:
+            refused = error
+        while self._users:
+            self._left = anyio.Event()
+            await self._left.wait()
+        self.stop.set()
+        if refused is not None:
+            raise refused

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from patter import Agent, CallControl, CallMetrics, IncomingMessage, Patter, PatterConnectionError, PatterError
 from patter.audio.format import MULAW_8K
+from patter.exceptions import NotInThisVersion
 from patter.loopback.person import Person
 from patter.loopback.telnyx_carrier import LoopbackTelnyxCarrier
 from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
@@ -181,6 +183,59 @@ async def test_a_call_that_nobody_takes_ends_with_its_reason(
     listen(port).close()
 
 
+async def test_calls_without_serving_share_one_line(name: str, port: int, tmp_path: Path) -> None:
+    """Also when the first of them, which opened it, is refused."""
+    people = [f"+155577700{number:02d}" for number in range(3)]
+    refused: list[PatterError] = []
+
+    async def place_in_vain() -> None:
+        try:
+            await phone.call("+15557770099", agent=embedded(), port=port)
+        except PatterError as error:
+            refused.append(error)
+
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path)
+        carrier.refuse_next(403, "20003" if name == "twilio" else "10010", "Not allowed")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(place_in_vain)
+            with anyio.fail_after(20):
+                while not refused and not carrier.requests:
+                    await anyio.lowlevel.checkpoint()
+            for number in people:
+                carrier.people[number] = Person(answers="busy" if number == people[0] else "human", stays_s=1.5)
+
+                async def place(number: str = number) -> None:
+                    await phone.call(number, agent=embedded(), port=port)
+
+                tasks.start_soon(place)
+        assert carrier.violations == []
+
+    assert len(refused) == 1
+    ends = {events[0]["callee"]: events[-1]["reason"] for events in ended_calls(tmp_path)}
+    assert ends == {people[0]: "busy", people[1]: "caller_hung_up", people[2]: "caller_hung_up"}
+    listen(port).close()
+
+
+def ended_calls(home: Path) -> list[list[dict[str, Any]]]:
+    """Each call's events up to its end."""
+    return [
+        [event for event in events if event["type"] in ("CallPlaced", "CallEnded")] for events in journal(home).values()
+    ]
+
+
+async def test_an_agent_that_cannot_be_run_is_told_before_the_number_is_touched(
+    name: str, port: int, tmp_path: Path
+) -> None:
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path, openai_key="sk-test")
+        realtime = phone.agent("Be kind.")
+        for attempt in (phone.serve(realtime, port), phone.call(THEIRS, agent=realtime, port=port)):
+            with pytest.raises(NotInThisVersion, match="openai_realtime"):
+                await attempt
+        assert carrier.requests == []
+
+
 async def test_a_machine_hears_the_whole_message_after_its_beep(name: str, port: int, tmp_path: Path) -> None:
     verdicts: list[dict[str, Any]] = []
 
@@ -250,7 +305,7 @@ async def test_a_signal_ends_serving_after_the_calls(name: str, port: int, tmp_p
             await greeted(leg)
             os.kill(os.getpid(), signal.SIGTERM)
             await in_time(leg.over)
-            with pytest.raises(PatterConnectionError, match=r"serve\(\) has ended|closing"):
+            with pytest.raises(PatterConnectionError, match="closed"):
                 await phone.call(THEIRS, agent=embedded())
         with pytest.raises(PatterConnectionError):
             await phone.call(THEIRS, agent=embedded(), port=listening(port))
@@ -280,5 +335,5 @@ async def test_one_patter_serves_once(name: str, port: int, tmp_path: Path) -> N
     async with carrier_of(name) as carrier:
         phone = phone_at(carrier, port, tmp_path)
         async with serving(phone, embedded(), port):
-            with pytest.raises(PatterError, match="serves already"):
+            with pytest.raises(PatterError, match="open already"):
                 await phone.serve(embedded(), port)
