@@ -35,6 +35,7 @@ LATE_MS = 20.0
 RAMP = 10  # calls a second
 WARM_UP_CALLS, SETTLE_S = 5, 1.0
 STREAM = "MZ" + "2" * 32
+PAYLOAD, TAG = b'"payload":"', 4
 MEDIA, MARK = b'{"event":"media"', b'{"event":"mark"'
 
 
@@ -64,7 +65,7 @@ class Caller(asyncio.Protocol):
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
-        self._sent: deque[float] = deque()
+        self._sent: deque[tuple[float, bytes]] = deque()  # when, and how the frame's sound begins in base64
         self._rest = b""
         self._upgraded = False
         self._pipe: asyncio.Transport
@@ -117,9 +118,9 @@ class Caller(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, tag: bytes) -> None:
         """One frame of sound, now."""
-        self._sent.append(time.perf_counter())
+        self._sent.append((time.perf_counter(), tag))
         self._pipe.write(frame)
 
     def data_received(self, data: bytes) -> None:
@@ -146,7 +147,11 @@ class Caller(asyncio.Protocol):
         if kind == 9:
             self._pipe.write(b"\x8a\x80\0\0\0\0")
         elif said.startswith(MEDIA):
-            sent = self._sent.popleft()
+            begins = said.index(PAYLOAD) + len(PAYLOAD)
+            sent, tag = self._sent.popleft()
+            while tag != said[begins : begins + TAG]:  # frames before the session listens have no echo
+                sent, tag = self._sent.popleft()
+                self._figures.lost += self.timed
             if not self.first.done():
                 self.first.set_result(None)
             if self.timed:
@@ -173,6 +178,7 @@ class Load:
         self._callers: list[Caller] = []
         writer = CarrierWriter(STREAM, SID, "CA" + "0" * 32)
         self._frames = [text_frame(writer.media(bytes([index & 0x7F] * 160), index * 20)) for index in range(50 * 600)]
+        self._tags = [base64.b64encode(bytes([index & 0x7F] * 3)) for index in range(128)]
         self._over = False
 
     async def run(self, calls: int, ramp: float) -> Figures:
@@ -199,7 +205,9 @@ class Load:
         for _ in range(WARM_UP_CALLS):
             caller = Caller(Figures())
             await caller.dial(self._port)
-            caller.send(self._frames[0])
+            for index in range(10):
+                caller.send(self._frames[index], self._tags[index])
+                await asyncio.sleep(FRAME_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(caller.first, 2)
             caller.hang_up()
@@ -211,11 +219,11 @@ class Load:
         self.figures.setups.append((time.perf_counter() - began) * 1000)
         self._callers.append(caller)
         due = time.perf_counter() + FRAME_S * number / calls
-        for frame in self._frames:
+        for index, frame in enumerate(self._frames):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             if self._over or caller.gone:
                 break
-            caller.send(frame)
+            caller.send(frame, self._tags[index & 0x7F])
             due += FRAME_S
         self.figures.lost += caller.hang_up()
 
