@@ -70,11 +70,6 @@ class Station:
         self._door: FrontDoor
         self._stack = AsyncExitStack()
 
-    @property
-    def public_url(self) -> str:
-        """Where the carrier reaches the line."""
-        return self._door.public_url
-
     async def __aenter__(self) -> Self:
         plan = self._plan
         plan.settings.check()

@@ -172,11 +172,6 @@ class FrontDoor:
         self._numbers[number] = route
         self._desk.lead(number, route)
 
-    @property
-    def numbers(self) -> dict[str, Route]:
-        """Which numbers lead where."""
-        return dict(self._numbers)
-
     async def dial(self, order: Order) -> str:
         """Place a call; returns its id once the carrier has accepted it. Raises PatterError."""
         if not self._open:
