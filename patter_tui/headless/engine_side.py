@@ -14,7 +14,9 @@ import anyio
 from patter.events import Event, LineChanged, from_json
 from patter.exceptions import PatterError
 from patter_tui import engine as engines
-from patter_tui.engine import Engine
+from patter_tui.carrier import Missing
+from patter_tui.engine import Engine, EngineUnavailable
+from patter_tui.headless.orders import WrongUse
 from patter_tui.line import PhoneLine, line_after, line_from_json
 from patter_tui.link import Link, Refused
 from patter_tui.paths import Paths
@@ -129,8 +131,12 @@ async def opened(link: Link, events: Events, line: PhoneLine, told: Callable[[Ph
     return line
 
 
-def run(main: Callable[[], Awaitable[int]], left: Callable[[], Awaitable[int]]) -> int:
-    """Run a command until it ends, or until somebody presses Ctrl+C or ends us: then `left` says what goes on."""
+def run(
+    main: Callable[[], Awaitable[int]], left: Callable[[], Awaitable[int]], complain: Callable[[str], None]
+) -> int:
+    """Run a command until it ends, or until somebody presses Ctrl+C or ends us: then `left` says what goes on.
+
+    Returns the exit code: what cannot be done as asked (2) or has failed (1) is told to `complain`."""
 
     async def guarded() -> int:
         task = asyncio.current_task()
@@ -146,4 +152,11 @@ def run(main: Callable[[], Awaitable[int]], left: Callable[[], Awaitable[int]]) 
                 return await left()
             return 1
 
-    return asyncio.run(guarded())
+    try:
+        return asyncio.run(guarded())
+    except (WrongUse, Missing) as problem:
+        complain(str(problem))
+        return 2
+    except (EngineUnavailable, Refused, Lost) as problem:
+        complain(str(problem))
+        return 1

@@ -13,11 +13,10 @@ from patter.events import CallEnded, CallStarted
 from patter_tui import leaving
 from patter_tui import paths as places
 from patter_tui.call import CALM_ENDS
-from patter_tui.carrier import Missing
-from patter_tui.engine import Engine, EngineUnavailable
+from patter_tui.engine import Engine
 from patter_tui.headless import engine_side
-from patter_tui.headless.engine_side import Events, Lost
-from patter_tui.headless.orders import WrongUse, add_line_options, agent_named, line_order, number_named
+from patter_tui.headless.engine_side import Events
+from patter_tui.headless.orders import add_line_options, agent_named, line_order, number_named
 from patter_tui.headless.pages import JsonPage, Page, TextPage
 from patter_tui.line import PhoneLine, line_from_json
 from patter_tui.link import Link, Refused
@@ -33,14 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     page: Page = JsonPage(sys.stdout) if options.json else TextPage(sys.stdout, numbered=False)
     command = PlaceCall(options, places.find(options.home), page)
-    try:
-        return engine_side.run(command.run, command.left)
-    except (WrongUse, Missing) as problem:
-        page.problem(str(problem))
-        return 2
-    except (EngineUnavailable, Refused, Lost) as problem:
-        page.problem(str(problem))
-        return 1
+    return engine_side.run(command.run, command.left, page.problem)
 
 
 def _parser() -> argparse.ArgumentParser:

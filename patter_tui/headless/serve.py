@@ -15,11 +15,9 @@ from typing import Any
 from patter.events import LineChanged
 from patter_tui import leaving
 from patter_tui import paths as places
-from patter_tui.carrier import Missing
-from patter_tui.engine import EngineUnavailable
 from patter_tui.figures import count
 from patter_tui.headless import engine_side
-from patter_tui.headless.engine_side import Events, Lost
+from patter_tui.headless.engine_side import Events
 from patter_tui.headless.orders import WrongUse, add_line_options, agent_named, line_order, routes_named
 from patter_tui.headless.pages import JsonPage, Page, TextPage
 from patter_tui.line import PhoneLine, line_after, line_from_json
@@ -42,14 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     page: Page = JsonPage(sys.stdout) if options.json else TextPage(sys.stdout, numbered=True)
     paths = places.find(options.home)
     command = Serve(options, paths, page)
-    try:
-        return engine_side.run(command.run, command.left)
-    except (WrongUse, Missing) as problem:
-        page.problem(str(problem))
-        return 2
-    except (EngineUnavailable, Refused, Lost) as problem:
-        page.problem(str(problem))
-        return 1
+    return engine_side.run(command.run, command.left, page.problem)
 
 
 def _parser() -> argparse.ArgumentParser:
