@@ -301,9 +301,12 @@ async def test_a_signal_ends_serving_after_the_calls(name: str, port: int, tmp_p
     async with carrier_of(name) as carrier:
         phone = phone_at(carrier, port, tmp_path)
         async with serving(phone, embedded(), port, on_call_end=ended.append):
-            leg = carrier.place_call(THEIRS, OURS, Person(stays_s=3.0))
+            leg = carrier.place_call(THEIRS, OURS, Person())
             await greeted(leg)
             os.kill(os.getpid(), signal.SIGTERM)
+            await anyio.sleep(0.5)
+            assert not leg.over.is_set()  # whoever is on the phone may finish
+            leg.hang_up()
             await in_time(leg.over)
             with pytest.raises(PatterConnectionError, match="closed"):
                 await phone.call(THEIRS, agent=embedded())
