@@ -108,7 +108,9 @@ class CallerPartial(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerSaid(Event):
-    """The caller's turn `turn` is complete. Times tell how long it took to know (see `metrics`)."""
+    """The caller's turn `turn` is complete. Times tell how long it took to know (see `metrics`).
+
+    `pending`: the engine answers the sound itself and `text` is not known yet; it follows as CallerTranscribed."""
 
     turn: int
     text: str
@@ -116,6 +118,15 @@ class CallerSaid(Event):
     speech_ended_at: float = 0.0
     recognition_at: float = 0.0
     transcript_at: float = 0.0
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerTranscribed(Event):
+    """The words of a turn that was `pending` ("" when there were none, or nobody could tell)."""
+
+    turn: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +266,7 @@ class TurnMeasured(Event):
 
     `segments` in ms, in order, adding up to `total_ms`: endpointing, transcription, first_token, first_sentence,
     synthesis, playout. `cost` in USD: stt, llm, tts, total; `unpriced` names providers without a price row.
+    `connections`: stage → ms that opening connections took in this turn (0.0: those that stood were used again).
     """
 
     turn: int
@@ -275,6 +287,18 @@ class TurnMeasured(Event):
     cost: dict[str, float] = field(default_factory=dict)
     cost_so_far: float = 0.0
     unpriced: tuple[str, ...] = ()
+    connections: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionUsed(Event):
+    """A stage reached its provider over a connection that stood already (`reused`), or one that took `ms` to open."""
+
+    turn: int
+    stage: Literal["stt", "llm", "tts"]
+    provider: str
+    reused: bool
+    ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,10 +395,11 @@ KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         CallPlaced, CallStarted, MachineDetected, CallEnded, CallerSpeechStarted, CallerSpeechStopped, CallerPartial,
-        CallerSaid, CallerAcknowledged, DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard, ReplyPaused,
+        CallerSaid, CallerTranscribed, CallerAcknowledged, DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard,
+        ReplyPaused,
         ReplyResumed, Interrupted, AgentSaid, ToolCalled, ToolReturned, GuardrailTripped, UsageMeasured,
-        TurnMeasured, CostMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected, FaultOccurred, RecordingSaved,
-        CarrierRecordingSaved, LineChanged,
+        ConnectionUsed, TurnMeasured, CostMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected,
+        FaultOccurred, RecordingSaved, CarrierRecordingSaved, LineChanged,
     )
 }  # fmt: skip
 

@@ -37,10 +37,25 @@ class WireError(PatterError):
 
 
 class ProviderError(PatterError):
-    """A provider failed. `stage` is "stt", "llm", "tts", "vad" or "carrier"; `fix` tells the user what to do."""
+    """A provider failed. `stage` is "stt", "llm", "tts", "agent", "vad", "tool" or "carrier"; `fix` tells what to do.
 
-    def __init__(self, problem: str, *, provider: str, stage: str = "", retryable: bool = False, fix: str = "") -> None:
+    `status` is the HTTP status or WebSocket close code (0: none), `code` the vendor's own word for it, `retry_after_s`
+    what the vendor asks to wait (None: it did not say)."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        provider: str,
+        stage: str = "",
+        retryable: bool = False,
+        fix: str = "",
+        status: int = 0,
+        code: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
         self.problem, self.provider, self.stage, self.retryable, self.fix = problem, provider, stage, retryable, fix
+        self.status, self.code, self.retry_after_s = status, code, retry_after_s
         super().__init__(f"{provider}: {problem}" + (f" — {fix}" if fix else ""))
 
 
@@ -50,8 +65,9 @@ class CarrierError(ProviderError):
     def __init__(
         self, problem: str, *, provider: str, fix: str = "", retryable: bool = False, status: int = 0, code: str = ""
     ) -> None:
-        super().__init__(problem, provider=provider, stage="carrier", retryable=retryable, fix=fix)
-        self.status, self.code = status, code
+        super().__init__(
+            problem, provider=provider, stage="carrier", retryable=retryable, fix=fix, status=status, code=code
+        )
 
 
 class NotInThisVersion(PatterError):

@@ -17,28 +17,50 @@ Callback = Callable[[dict[str, Any]], Awaitable[Any] | Any]
 
 @dataclass(frozen=True)
 class STTConfig:
-    """Speech-to-text settings. `provider`: "deepgram", "whisper", or "embedded" (no key)."""
+    """Speech-to-text settings. `provider`: "deepgram", "whisper", "embedded" (no key), or one that was added.
+
+    `model` "" is the provider's usual one; `base_url` another address of it (a region, a proxy, a loopback vendor).
+    `keyterms` are names and words to listen for. `eager` lets a model that foresees the end of a turn start the answer
+    early. `options` are passed on to the provider as they are."""
 
     provider: str
     api_key: str = field(repr=False)
     language: str = "en"
+    model: str = field(default="", kw_only=True)
+    base_url: str = field(default="", kw_only=True)
+    keyterms: tuple[str, ...] = field(default=(), kw_only=True)
+    eager: bool = field(default=False, kw_only=True)
+    options: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a dict, with the key (never log it)."""
-        return {"provider": self.provider, "api_key": self.api_key, "language": self.language}
+        return {"provider": self.provider, "api_key": self.api_key, "language": self.language} | _additions(self)
 
 
 @dataclass(frozen=True)
 class TTSConfig:
-    """Text-to-speech settings. `provider`: "elevenlabs", "openai", or "embedded" (no key)."""
+    """Text-to-speech settings. `provider`: "elevenlabs", "openai", "embedded" (no key), or one that was added.
+
+    `model` and `base_url` as in `STTConfig`. `streaming`: "websocket" or "http" where a provider has both ("" = the
+    faster one). `options` are passed on to the provider as they are (voice settings, instructions)."""
 
     provider: str
     api_key: str = field(repr=False)
     voice: str = "alloy"
+    model: str = field(default="", kw_only=True)
+    base_url: str = field(default="", kw_only=True)
+    streaming: str = field(default="", kw_only=True)
+    options: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a dict, with the key (never log it)."""
-        return {"provider": self.provider, "api_key": self.api_key, "voice": self.voice}
+        return {"provider": self.provider, "api_key": self.api_key, "voice": self.voice} | _additions(self)
+
+
+def _additions(config: STTConfig | TTSConfig) -> dict[str, Any]:
+    """What a configuration says beside the reference's three fields."""
+    names = (name for name in config.__dataclass_fields__ if name not in ("provider", "api_key", "language", "voice"))
+    return {name: value for name in names if (value := getattr(config, name))}
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,52 @@ class LLMConfig:
     model: str = ""
     base_url: str = ""
     api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class RealtimeConfig:
+    """How a speech-to-speech engine listens and which dialect it speaks.
+
+    `turn_detection`: "server_vad" (silence ends a turn, after `silence_ms`) or "semantic_vad" (a model decides, by
+    `eagerness` "low", "medium", "high" or "auto"). `threshold` (0..1) is how loud voice must be for server_vad.
+    `transcription_model` writes down what the caller says ("" = the usual one). `noise_reduction`: "", "near_field" or
+    "far_field". `shape`: "ga", or "beta" for compatible servers that know only the protocol's first form. `base_url` is
+    another address."""
+
+    turn_detection: str = "server_vad"
+    silence_ms: int = 500
+    threshold: float = 0.5
+    eagerness: str = "auto"
+    transcription_model: str = ""
+    noise_reduction: str = ""
+    shape: str = "ga"
+    base_url: str = ""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What the caller hears when something behind the agent fails.
+
+    `apology` is spoken when an answer could not be made. If the agent owes an answer and the caller has heard nothing for
+    `silence_limit_ms`, the apology is spoken; if that stays silent as well, the call ends with its cause, after `goodbye`
+    where there is still a voice. 0 = no limit."""
+
+    apology: str = "I'm sorry, I'm having a technical problem. Could you say that again?"
+    goodbye: str = "I'm sorry, I can't go on because of a technical problem. Please call again later. Goodbye."
+    silence_limit_ms: int = 10_000
+
+
+@dataclass(frozen=True)
+class McpServer:
+    """A server of the Model Context Protocol whose tools the agent has too: at a `url` (Streamable HTTP), or a `command`
+    that is started (stdio). `headers` and `env` may hold secrets. `only`: names of the tools to take (() = all)."""
+
+    name: str
+    url: str = ""
+    command: tuple[str, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +186,15 @@ class Agent:
     script: tuple[ScriptRule, ...] = field(default=(), kw_only=True)
     turn_taking: TurnTaking = field(default=TurnTaking(), kw_only=True)
     name: str = field(default="", kw_only=True)
+    agent_id: str = field(default="", kw_only=True)
+    """The agent stored at the vendor, for an engine that keeps agents (else `model` is taken as that id)."""
+    realtime: RealtimeConfig = field(default=RealtimeConfig(), kw_only=True)
+    recovery: Recovery = field(default=Recovery(), kw_only=True)
+    stt_fallbacks: tuple[STTConfig, ...] = field(default=(), kw_only=True)
+    llm_fallbacks: tuple[LLMConfig, ...] = field(default=(), kw_only=True)
+    tts_fallbacks: tuple[TTSConfig, ...] = field(default=(), kw_only=True)
+    """Providers that are tried in this order when the one before fails."""
+    mcp: tuple[McpServer, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,17 @@ from typing import Any, Literal, Protocol
 from anyio.abc import TaskGroup
 
 from patter.audio.format import AudioChunk, AudioFormat
-from patter.models import Agent
-from patter.signals import ConversationSignal, Message, ReplyAudio, ResponderPiece, Transcribed, TransportSignal
+from patter.models import Agent, TurnTaking
+from patter.signals import (
+    ConversationSignal,
+    ListenerSignal,
+    Message,
+    ReplyAudio,
+    ResponderPiece,
+    SynthesizerPiece,
+    Transcribed,
+    TransportSignal,
+)
 
 AnsweredBy = Literal["human", "machine", "fax", "unknown"]
 
@@ -141,6 +150,9 @@ class Conversation(Protocol):
     async def read(self, text: str) -> None:
         """The caller's turn as text: answer it."""
 
+    async def reply(self, utterance: str) -> None:
+        """Answer an utterance that the engine heard itself (named by `UtteranceEnded.utterance`)."""
+
     async def speak(self, text: str, kind: str = "say") -> None:
         """Say this word for word. `kind`: "greeting", "say" or "filler"."""
 
@@ -209,6 +221,27 @@ class Transcriber(Protocol):
     async def aclose(self) -> None: ...
 
 
+class StreamingTranscriber(Protocol):
+    """Speech-to-text of one call that is given every frame as it comes, and says itself when the caller speaks and pauses."""
+
+    name: str
+    model: str
+
+    async def start(self, hears: AudioFormat, tasks: TaskGroup) -> None:
+        """Connect; from then on `hear` takes audio of format `hears`. Its tasks live in `tasks`. Raises ProviderError."""
+
+    def hear(self, chunk: AudioChunk) -> None:
+        """One frame of caller audio, silence included, in the order it came. Never raises or blocks."""
+
+    def settle(self, settings: TurnTaking) -> None:
+        """Use these settings from the next utterance on, as far as the vendor can."""
+
+    def signals(self) -> AsyncIterator[ListenerSignal]:
+        """What is heard. Reconnects by itself (each try is a `Faulted`); raises ProviderError when it can go on no more."""
+
+    async def aclose(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What a responder is asked: the context ends with the caller's words or a tool's result.
@@ -244,8 +277,10 @@ class Synthesizer(Protocol):
     async def start(self) -> None:
         """Load or connect; may be called more than once."""
 
-    def synthesize(self, text: str) -> AsyncIterator[AudioChunk]:
-        """The sound of `text`, in order, as it comes; nothing for text without words. Raises ProviderError."""
+    def synthesize(self, text: str) -> AsyncIterator[SynthesizerPiece]:
+        """The sound of `text`, in order, as it comes; nothing for text without words. Raises ProviderError.
+
+        A `Spent` among the pieces replaces the count of the text's characters. Closing the iterator stops the work."""
 
     async def aclose(self) -> None: ...
 

@@ -109,6 +109,8 @@ class UtteranceEnded:
 
     Times: `speech_ended_at` last sound; `recognition_at` when the transcript was asked for; `transcript_at` when it was
     ready; `at` when the end of turn was decided. `answered` is True when the engine already answers by itself.
+    An engine that hears sound itself names the `utterance`, which is answered by `Conversation.reply(utterance)`; if `text`
+    is "" then, its words follow as `CallerTranscribed`.
     """
 
     text: str
@@ -117,6 +119,16 @@ class UtteranceEnded:
     transcript_at: float
     at: float
     answered: bool = False
+    utterance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTranscribed:
+    """The words of an utterance that ended without them; "" when there were none, or nobody could tell."""
+
+    utterance: str
+    text: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +179,27 @@ class ReplyEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyWithdrawn:
+    """The agent's side takes back what has not been heard of a reply: the engine noticed an interruption by itself
+    (`by` "caller") or a guardrail tripped when sound was out already (`by` "guardrail")."""
+
+    reply_id: int
+    by: Literal["caller", "guardrail"]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionUsed:
+    """A request or socket of a stage went out: over a connection that stood already (`reused`), or a new one, which took
+    `ms` to open."""
+
+    stage: Literal["stt", "llm", "tts"]
+    provider: str
+    reused: bool
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ToolAsked:
     """The model wants a tool to run; the session answers with `Conversation.answer(tool_id, output)`."""
 
@@ -210,13 +243,16 @@ ConversationSignal = (
     | SpeechStopped
     | CallerPartial
     | UtteranceEnded
+    | CallerTranscribed
     | ReplyStarted
     | ReplyReached
     | ReplyText
     | ReplyAudio
     | ReplyEnded
+    | ReplyWithdrawn
     | ToolAsked
     | Used
+    | ConnectionUsed
     | Guarded
     | Faulted
 )
@@ -256,14 +292,73 @@ class ToolRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokensUsed:
-    """Tokens of one model request; `cached` is a subset of `input`."""
+    """Tokens of one model request; `cached` is a subset of `input`. `provider` and `model` "": the responder's own."""
 
     input: int
     output: int
     cached: int = 0
+    provider: str = ""
+    model: str = ""
 
 
-ResponderPiece = TextDelta | ToolRequest | TokensUsed
+ResponderPiece = TextDelta | ToolRequest | TokensUsed | ConnectionUsed | Faulted
+"""`Faulted` tells of a fault that was overcome (another try, another provider); one that was not is a ProviderError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a piece of synthesis costs, with the keys of the price table, e.g. `characters`; {} when it is free.
+
+    `provider` and `model` "": the synthesizer's own."""
+
+    amounts: dict[str, float] = field(default_factory=dict)
+    provider: str = ""
+    model: str = ""
+
+
+SynthesizerPiece = AudioChunk | Spent | ConnectionUsed | Faulted
+"""Without a `Spent` among the pieces, the text's characters are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpointed:
+    """A streaming recogniser heard the caller pause: `text` is everything since the last Endpointed. Times as in
+    `UtteranceEnded`. `sure`: a turn-taking model decided it, no rule over the words needs to be asked."""
+
+    text: str
+    speech_ended_at: float
+    recognition_at: float
+    transcript_at: float
+    sure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLikely:
+    """The caller is probably done with `text`: an answer may be prepared, not spoken. `TurnUnlikely` takes it back."""
+
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnUnlikely:
+    """The caller goes on after all."""
+
+    at: float
+
+
+ListenerSignal = (
+    SpeechStarted
+    | SpeechStopped
+    | CallerPartial
+    | Endpointed
+    | TurnLikely
+    | TurnUnlikely
+    | Used
+    | ConnectionUsed
+    | Faulted
+)
+"""What a streaming recogniser says: see `ports.StreamingTranscriber`."""
 
 Message = dict[str, Any]
 """One entry of a model's context in chat form: role, content, and tool_calls / tool_call_id where they apply."""

@@ -51,10 +51,13 @@ PCM_48K = AudioFormat("pcm_s16le", 48000)
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Bytes of audio with their format; any whole number of samples."""
+    """Bytes of audio with their format; any whole number of samples.
+
+    `base64` is the same sound as it stood on the wire, if it came so: who sends it on as base64 need not encode it again."""
 
     data: bytes
     format: AudioFormat
+    base64: str = ""
 
     @property
     def ms(self) -> float:

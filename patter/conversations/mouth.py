@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from patter.audio.format import AudioChunk
 from patter.clock import Clock
 from patter.mailbox import Mailbox
 from patter.ports import Screen, Synthesizer
-from patter.signals import ConversationSignal, Guarded, ReplyAudio, ReplyReached, ReplyStage, ReplyText, Used
+from patter.signals import ConversationSignal, Guarded, ReplyAudio, ReplyReached, ReplyStage, ReplyText, Spent, Used
 from patter.turns.sentences import SentenceCutter
 
 Tell = Callable[[ConversationSignal], None]
@@ -60,13 +61,30 @@ class Mouth:
 
     async def _voice(self, synthesizer: Synthesizer) -> None:
         async for sentence in self._sentences:
-            amounts = {"characters": float(len(sentence))}
-            self._tell(Used("tts", synthesizer.name, synthesizer.model, amounts))
-            first = sentence
-            async for chunk in synthesizer.synthesize(sentence):
-                self._reach("first_audio")
-                self._tell(ReplyAudio(self._reply_id, chunk, first))
-                first = ""
+            await self._voice_one(synthesizer, sentence)
+
+    async def _voice_one(self, synthesizer: Synthesizer, sentence: str) -> None:
+        spent: Spent | None = None
+        first = sentence
+        try:
+            async for piece in synthesizer.synthesize(sentence):
+                if isinstance(piece, AudioChunk):
+                    self._reach("first_audio")
+                    self._tell(ReplyAudio(self._reply_id, piece, first))
+                    first = ""
+                elif isinstance(piece, Spent):
+                    spent = piece
+                    self._used(synthesizer, piece)
+                else:
+                    self._tell(piece)
+        finally:
+            if spent is None:
+                self._used(synthesizer, Spent({"characters": float(len(sentence))}))
+
+    def _used(self, synthesizer: Synthesizer, spent: Spent) -> None:
+        if spent.amounts:
+            provider, model = spent.provider or synthesizer.name, spent.model or synthesizer.model
+            self._tell(Used("tts", provider, model, spent.amounts))
 
     def _say(self, sentence: str) -> None:
         if self.blocked:

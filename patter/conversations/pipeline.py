@@ -24,6 +24,7 @@ from patter.mailbox import Mailbox
 from patter.models import Agent
 from patter.ports import Ask, Brief, Responder, Synthesizer, Transcriber, TurnModel, VoiceDetector
 from patter.signals import (
+    ConnectionUsed,
     ConversationSignal,
     Faulted,
     ReplyAudio,
@@ -101,6 +102,9 @@ class Pipeline:
         """The caller's turn: answer it."""
         self._context.caller(text)
         self._begin("answer", None)
+
+    async def reply(self, utterance: str) -> None:
+        """A pipeline's utterances have words: it is never asked for this."""
 
     async def speak(self, text: str, kind: str = "say") -> None:
         """Say `text` word for word, after what is being said already."""
@@ -212,8 +216,12 @@ class Pipeline:
                         break
                 elif isinstance(piece, ToolRequest):
                     asked.append(piece)
-                else:
+                elif isinstance(piece, TokensUsed):
                     self._count(piece)
+                elif isinstance(piece, ConnectionUsed | Faulted):
+                    self._tell(piece)
+                else:
+                    raise TypeError(f"a responder gave {type(piece).__name__}")
         return asked
 
     def _ask(self) -> Ask:

@@ -17,3 +17,18 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def checked_base(url: str, setting: str) -> str:
+    """`url` without a closing slash. Raises ValueError, naming the `setting`, unless it is https (http, ws: this machine)."""
+    scheme = URL(url).scheme
+    if not URL(url).host or scheme not in ("https", "http"):
+        raise ValueError(f'{setting} must be an address such as "https://api.example.com", not {url!r}')
+    if scheme == "http" and not is_loopback(url):
+        raise ValueError(f"{setting} would send the key unencrypted: use https:// (http only for this machine)")
+    return url.rstrip("/")
+
+
+def as_socket(url: str) -> str:
+    """The same address for a WebSocket: wss for https, ws for http."""
+    return "ws" + url.removeprefix("http") if url.startswith("http") else url

@@ -5,10 +5,9 @@ It owns sockets, their limits and their closing; it refuses to know carriers, to
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 from aiohttp import WSMsgType, web
@@ -16,6 +15,7 @@ from aiohttp import WSMsgType, web
 from patter.exceptions import WireError
 from patter.server.answers import Refused
 from patter.server.crowd import CROWD
+from patter.unwaited import unwaited
 
 log = logging.getLogger(__name__)
 
@@ -119,14 +119,7 @@ class MediaSocket:
             log.warning("the carrier does not read its stream")
             pipe.abort()
             return
-        writing = self._socket.send_str(text)
-        try:
-            drained = writing.send(None)  # the frame is in the pipe's buffer before the first suspension
-        except (StopIteration, ConnectionError):
-            return
-        writing.close()  # suspended only to wait for the buffer to empty, which a call must not do
-        if isinstance(drained, asyncio.Future):
-            drained.add_done_callback(_take_outcome)
+        unwaited(self._socket.send_str(text))
 
     @property
     def closing(self) -> bool:
@@ -144,9 +137,3 @@ class MediaSocket:
             await self._socket.close()
         if self._request.transport is not None:
             self._request.transport.abort()
-
-
-def _take_outcome(waited: asyncio.Future[Any]) -> None:
-    """Nobody waits for this any more; a broken pipe is told by the reading side."""
-    if not waited.cancelled():
-        waited.exception()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patter.audio.convert import Converter
-from patter.audio.format import AudioFormat
+from patter.audio.format import AudioChunk, AudioFormat
 from patter.audio.wav import WavWriter
 from patter.exceptions import ProviderError
 from patter.ports import Synthesizer
@@ -112,9 +112,10 @@ async def speak(text: str, synthesizer: Synthesizer, line: AudioFormat) -> bytes
     convert: Converter | None = None
     sound = b""
     try:
-        async for chunk in synthesizer.synthesize(text):
-            convert = convert or Converter(chunk.format, pcm)
-            sound += convert.convert(chunk.data)
+        async for piece in synthesizer.synthesize(text):
+            if isinstance(piece, AudioChunk):
+                convert = convert or Converter(piece.format, pcm)
+                sound += convert.convert(piece.data)
     except ProviderError as error:
         raise DeviceProblem(f"the simulated caller has no voice: {error.problem}", error.fix) from error
     return trimmed(sound + (convert.flush() if convert else b""), pcm)

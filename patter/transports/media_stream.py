@@ -138,7 +138,9 @@ class StreamTransport:
                     if message.chunk == order.due:
                         order.due += 1
                         if self._ear is not None:
-                            self._hear(self._ear, self._sound(message.payload))
+                            self._hear(
+                                self._ear, self._sound(message.payload), message.payload if self._sample == 1 else ""
+                            )
                     else:
                         self._put_in_order(message)
                 return
@@ -157,11 +159,11 @@ class StreamTransport:
                 self._hear_all(self._order.rest(), 0)
                 self._end(HungUp("caller_hung_up"))
 
-    def _hear(self, ear: Ear, sound: bytes) -> None:
+    def _hear(self, ear: Ear, sound: bytes, base64: str = "") -> None:
         if len(sound) % self._sample:
             raise WireError("media ends inside a sample")
         if sound:
-            ear(AudioChunk(sound, self._hears))
+            ear(AudioChunk(sound, self._hears, base64))
 
     def _put_in_order(self, frame: Media) -> None:
         sound = self._sound(frame.payload)

@@ -1,0 +1,1 @@
+"""OpenAI's sound: transcription by utterance and streaming, and speech."""

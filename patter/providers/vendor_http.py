@@ -1,0 +1,145 @@
+"""Requests to vendors over one HTTP client: opened, retried before the first byte, and their failures in plain words.
+
+It owns time limits, retries and whether a connection was used again; it refuses to know what a request says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import aiohttp
+import anyio
+
+from patter.exceptions import ProviderError
+from patter.providers.vendor import Vendor
+from patter.signals import ConnectionUsed, Faulted
+
+CONNECT_S = 5.0
+SILENCE_S = 15.0  # no byte for so long: no caller waits on for the rest
+RETRY_S = 0.25
+LONGEST_WAIT_S = 3.0  # a vendor that asks for more is out for this turn: somebody is on the line
+BODY_LIMIT = 1 << 20
+
+
+@dataclass(slots=True)
+class Trip:
+    """What one request's connection was like; filled in while the request is made."""
+
+    reused: bool = True
+    ms: float = 0.0
+    began: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VendorRequest:
+    """One request. `body` is sent as JSON; `form` makes a multipart body anew for every try."""
+
+    vendor: Vendor
+    stage: Literal["stt", "llm", "tts"]
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Any = None
+    form: Callable[[], aiohttp.FormData] | None = None
+    attempts: int = 2
+    silence_s: float = SILENCE_S
+    what: str = ""
+    """What is asked for (a model, a voice), for the sentence of a 404."""
+
+
+@dataclass(slots=True)
+class VendorReply:
+    """An answer with status 2xx whose body has not been read. `told` are signals for whoever follows the call."""
+
+    response: aiohttp.ClientResponse
+    trip: Trip
+    told: tuple[ConnectionUsed | Faulted, ...] = ()
+
+
+def new_http() -> aiohttp.ClientSession:
+    """The one client of a process: connections are kept, names are looked up once, and every request knows its trip."""
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_start.append(_creating)
+    tracing.on_connection_create_end.append(_created)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, ttl_dns_cache=300)
+    return aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
+
+
+async def _creating(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    trip = context.trace_request_ctx
+    if isinstance(trip, Trip):
+        trip.reused, trip.began = False, time.perf_counter()
+
+
+async def _created(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    trip = context.trace_request_ctx
+    if isinstance(trip, Trip):
+        trip.ms = (time.perf_counter() - trip.began) * 1000
+
+
+@asynccontextmanager
+async def sent(http: aiohttp.ClientSession, request: VendorRequest) -> AsyncIterator[VendorReply]:
+    """Send a request and give its answer while its body is read. Raises ProviderError, also for breaks inside the body.
+
+    Tries again, `attempts` times in all, as long as no byte of an answer has come and the vendor does not ask to wait too
+    long. Leaving it before the end of the body closes the connection."""
+    told: list[ConnectionUsed | Faulted] = []
+    trip = Trip()
+    response = await _answered(http, request, trip, told)
+    told.append(ConnectionUsed(request.stage, request.vendor.name, trip.reused, round(trip.ms, 1)))
+    try:
+        yield VendorReply(response, trip, tuple(told))
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        raise request.vendor.broken(request.stage, error) from error
+    finally:
+        response.close() if not response.content.at_eof() else response.release()
+
+
+async def _answered(
+    http: aiohttp.ClientSession, request: VendorRequest, trip: Trip, told: list[ConnectionUsed | Faulted]
+) -> aiohttp.ClientResponse:
+    for attempt in range(1, request.attempts + 1):
+        trip.reused, trip.ms = True, 0.0
+        try:
+            return await _once(http, request, trip)
+        except ProviderError as error:
+            wait = error.retry_after_s if error.retry_after_s is not None else RETRY_S
+            if not error.retryable or attempt == request.attempts or wait > LONGEST_WAIT_S:
+                raise
+            told.append(Faulted(request.stage, request.vendor.name, error.problem, "it is tried again"))
+        await anyio.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _once(http: aiohttp.ClientSession, request: VendorRequest, trip: Trip) -> aiohttp.ClientResponse:
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=request.silence_s)
+    payload: dict[str, Any] = {"json": request.body} if request.body is not None else {}
+    if request.form is not None:
+        payload = {"data": request.form()}
+    try:
+        response = await http.request(
+            request.method,
+            request.url,
+            headers=dict(request.headers),
+            timeout=timeout,
+            allow_redirects=False,  # a redirect would take the key to another server
+            trace_request_ctx=trip,
+            **payload,
+        )
+        if 200 <= response.status < 300:
+            return response
+        try:
+            body = await response.content.read(BODY_LIMIT)
+        finally:
+            response.close()
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        raise request.vendor.broken(request.stage, error) from error
+    secrets = [word for value in request.headers.values() for word in value.split()]
+    raise request.vendor.refused(
+        request.stage, response.status, body, response.headers, secrets=secrets, what=request.what
+    )

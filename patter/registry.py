@@ -1,0 +1,72 @@
+"""The providers by name: which file makes one, and whose key it needs. A new provider is one file and one line here.
+
+It owns names and where to find their makers; it refuses to load any of them before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Stage = Literal["stt", "tts"]
+Maker = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How to get one provider. `make` is a function of (config, bench), or where it stands: "module:function".
+
+    `key` names the field of `builders.Keys` that is used when the settings carry none; "" = it needs no key."""
+
+    make: Maker | str
+    key: str = ""
+
+
+STT: dict[str, Entry] = {
+    "deepgram": Entry("patter.providers.deepgram.maker:make", key="deepgram"),
+    "whisper": Entry("patter.providers.openai_audio.transcription_maker:make", key="openai"),
+    "embedded": Entry("patter.providers.embedded.maker:make_transcriber"),
+}
+"""Makers of a `ports.Transcriber` or `ports.StreamingTranscriber`: called for every call, with (STTConfig, Bench)."""
+
+TTS: dict[str, Entry] = {
+    "elevenlabs": Entry("patter.providers.elevenlabs.maker:make", key="elevenlabs"),
+    "openai": Entry("patter.providers.openai_audio.speech_maker:make", key="openai"),
+    "embedded": Entry("patter.providers.embedded.maker:make_synthesizer"),
+}
+"""Makers of a `ports.Synthesizer`: called once for all calls with the same settings and line, with (TTSConfig, Bench)."""
+
+_STAGES: dict[str, dict[str, Entry]] = {"stt": STT, "tts": TTS}
+
+
+def add_provider(stage: Stage, name: str, make: Maker | str, *, key: str = "") -> None:
+    """Let `STTConfig(name, …)` or `TTSConfig(name, …)` use a provider of your own. Raises ValueError for a taken name.
+
+    `make(config, bench)` gets the settings and a `providers.bench.Bench`; given as "module:function" it is imported when it
+    is first asked for."""
+    entries = _STAGES[stage]
+    if name in entries and entries[name].make != make:
+        raise ValueError(f"there is a {stage} provider {name!r} already: choose another name")
+    entries[name] = Entry(make, key)
+
+
+def names(stage: Stage) -> tuple[str, ...]:
+    """The providers of a stage."""
+    return tuple(_STAGES[stage])
+
+
+def entry_of(stage: Stage, name: str) -> Entry | None:
+    """How to get a provider; None if nobody has added it."""
+    return _STAGES[stage].get(name)
+
+
+def maker_of(stage: Stage, name: str) -> Maker:
+    """The maker of a provider, imported if need be. Raises KeyError for an unknown name."""
+    make = _STAGES[stage][name].make
+    if not isinstance(make, str):
+        return make
+    module, _, attribute = make.partition(":")
+    found: Maker = getattr(importlib.import_module(module), attribute)
+    return found
