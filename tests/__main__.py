@@ -1,6 +1,8 @@
 """`python -m tests`: the style, the types, the floors, then the tests. Arguments go to pytest.
 
-It owns the order and the verdict; each tool's settings stand in pyproject.toml.
+It owns the order and the verdict; each tool's settings stand in pyproject.toml. Tests that measure or that drive a whole
+terminal run one after another; all others run on every core. A test that ran out of time on a busy machine gets one more
+chance; a wrong result never does.
 """
 
 from __future__ import annotations
@@ -16,17 +18,25 @@ CHECKS = {
     "style": ["-m", "ruff", "check", "."],
     "types": ["-m", "mypy"],
     "floors": ["-c", FLOORS, "--no-logo"],
-    "tests": ["-m", "pytest", "-q"],
+}
+ALONE = ["tests/e2e", "tests/softphone", "tests/benchmarks"]
+PYTEST = ["-m", "pytest", "-q", "--reruns", "1", "--only-rerun", "TimeoutError", "--only-rerun", "Failed: Timeout"]
+BESIDE = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", *(f"--ignore={place}" for place in ALONE)]
+TESTS = {
+    "tests, side by side": [*PYTEST, *BESIDE],
+    "tests, one by one": [*PYTEST, *ALONE],
 }
 
 
 def main(arguments: list[str]) -> int:
-    """Run every check even if one fails, so that one run tells all. Returns 0 if all passed."""
+    """Run every check even if one fails, so that one run tells all. Returns 0 if all passed.
+
+    With `arguments` (of pytest) the chosen tests run in one go."""
     failed = []
-    for name, command in CHECKS.items():
+    tests = {"tests": [*PYTEST, *arguments]} if arguments else TESTS
+    for name, command in (CHECKS | tests).items():
         print(f"--- {name}", flush=True)
-        extra = arguments if name == "tests" else []
-        done = subprocess.run([sys.executable, *command, *extra], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             failed.append(name)
     print(f"--- failed: {', '.join(failed)}" if failed else "--- all passed", flush=True)
