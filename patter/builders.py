@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from patter.keys import Keys as Keys
 from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
 
 PROVIDERS = ("openai_realtime", "elevenlabs_convai", "pipeline")
@@ -27,30 +28,6 @@ VARIABLE_LIMIT = 500  # characters of a value: a variable is a name or a date, n
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what the chat protocols accept as a function's name
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The vendors' keys of one `Patter` or one engine; never shown in a repr."""
-
-    openai: str = field(default="", repr=False)
-    elevenlabs: str = field(default="", repr=False)
-    deepgram: str = field(default="", repr=False)
-
-    @classmethod
-    def of_environment(cls) -> Keys:
-        """The keys in OPENAI_API_KEY, ELEVENLABS_API_KEY and DEEPGRAM_API_KEY, where the vendors' own tools look."""
-        names = ("OPENAI_API_KEY", "ELEVENLABS_API_KEY", "DEEPGRAM_API_KEY")
-        return cls(*(os.environ.get(name, "") for name in names))
-
-    def of(self, provider: str) -> str:
-        """The key that an STT or TTS provider uses when its own settings carry none."""
-        return {
-            "deepgram": self.deepgram,
-            "elevenlabs": self.elevenlabs,
-            "openai": self.openai,
-            "whisper": self.openai,
-        }.get(provider, "")
 
 
 @dataclass(frozen=True)

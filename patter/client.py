@@ -62,16 +62,30 @@ class Patter:
         telnyx_codec: str = "PCMU",
         carrier_api: str = "",
         home: str | Path = "",
+        openai_url: str = "",
+        deepgram_url: str = "",
+        elevenlabs_url: str = "",
+        webhook_secret: str = "",
+        webhook_reach: str = "public",
     ) -> None:
         """`telnyx_public_key` (base64; else $TELNYX_PUBLIC_KEY) proves that webhooks are Telnyx'; `telnyx_codec` is what
         Telnyx is sent: "PCMU", "PCMA" or "L16". `carrier_api` is another address of the carrier's REST API, such as a
-        loopback carrier's; `home` is where journals and recordings of calls go (else $PATTER_HOME, else the usual place)."""
+        loopback carrier's; `home` is where journals and recordings of calls go (else $PATTER_HOME, else the usual place).
+
+        `openai_url`, `deepgram_url` and `elevenlabs_url` are other addresses of the vendors: a region, a proxy, a loopback
+        vendor. With a `webhook_secret`, what is posted to tools' webhooks and `on_message` addresses carries
+        X-Patter-Signature, the HMAC-SHA256 of the body in hex. `webhook_reach`: "public", or which other addresses tools'
+        webhooks may reach: "loopback", "private", or networks such as "10.1.0.0/16"; several joined by commas."""
         self._carrier = builders.choose_carrier(
             mode, twilio_sid, twilio_token, telnyx_key, telnyx_connection_id, phone_number, webhook_url,
             telnyx_public_key=telnyx_public_key, telnyx_codec=telnyx_codec, carrier_api=carrier_api,
         )  # fmt: skip
         self._home = Path(home).expanduser() if home else usual_home()
-        self._keys = Keys(openai=openai_key, elevenlabs=elevenlabs_key, deepgram=deepgram_key)
+        self._keys = Keys(
+            openai=openai_key, elevenlabs=elevenlabs_key, deepgram=deepgram_key, openai_url=openai_url,
+            deepgram_url=deepgram_url, elevenlabs_url=elevenlabs_url, webhook_secret=webhook_secret,
+            webhook_reach=webhook_reach,
+        )  # fmt: skip
         self._phone_number = phone_number
         self._webhook_url = webhook_url
         self._prices = Prices.load(pricing)

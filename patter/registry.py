@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Stage = Literal["stt", "tts"]
+VENDORS = ("openai", "elevenlabs", "deepgram")
+"""Whose keys a `Patter` holds."""
 Maker = Callable[..., Any]
 
 
@@ -18,7 +20,7 @@ Maker = Callable[..., Any]
 class Entry:
     """How to get one provider. `make` is a function of (config, bench), or where it stands: "module:function".
 
-    `key` names the field of `builders.Keys` that is used when the settings carry none; "" = it needs no key."""
+    `key` names the vendor whose key (and address) in `keys.Keys` is used when the settings carry none; "" = it needs none."""
 
     make: Maker | str
     key: str = ""
@@ -45,7 +47,11 @@ def add_provider(stage: Stage, name: str, make: Maker | str, *, key: str = "") -
     """Let `STTConfig(name, …)` or `TTSConfig(name, …)` use a provider of your own. Raises ValueError for a taken name.
 
     `make(config, bench)` gets the settings and a `providers.bench.Bench`; given as "module:function" it is imported when it
-    is first asked for."""
+    is first asked for. `key` says whose key of the `Patter` is used without an `api_key`: one of `VENDORS`."""
+    if stage not in _STAGES:
+        raise ValueError(f"stage must be one of {', '.join(_STAGES)}, not {stage!r}")
+    if key and key not in VENDORS:
+        raise ValueError(f'key must be one of {", ".join(VENDORS)}, or "" if the settings carry it, not {key!r}')
     entries = _STAGES[stage]
     if name in entries and entries[name].make != make:
         raise ValueError(f"there is a {stage} provider {name!r} already: choose another name")

@@ -1,32 +1,13 @@
-"""Where a URL leads: whether to this machine.
+"""An address in the two forms that a vendor's API needs: for requests and for sockets.
 
-It owns that one question; it refuses to resolve names.
+It owns the second one; the rules of addresses are those of `patter.address`.
 """
 
 from __future__ import annotations
 
-import ipaddress
+from patter.address import checked_base, is_loopback
 
-from yarl import URL
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` points at this machine."""
-    host = URL(url).host or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def checked_base(url: str, setting: str) -> str:
-    """`url` without a closing slash. Raises ValueError, naming the `setting`, unless it is https (http, ws: this machine)."""
-    scheme = URL(url).scheme
-    if not URL(url).host or scheme not in ("https", "http"):
-        raise ValueError(f'{setting} must be an address such as "https://api.example.com", not {url!r}')
-    if scheme == "http" and not is_loopback(url):
-        raise ValueError(f"{setting} would send the key unencrypted: use https:// (http only for this machine)")
-    return url.rstrip("/")
+__all__ = ["as_socket", "checked_base", "is_loopback"]
 
 
 def as_socket(url: str) -> str:

@@ -6,43 +6,23 @@ is asked or why.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from patter.address import Reach as Reach
 from patter.exceptions import ProviderError
 
 REPLY_LIMIT = 1024 * 1024
 """Bytes of a webhook's answer: more than a model could read, little enough to hold for many calls."""
 
+PUBLIC = Reach()
 CONNECT_S = 5.0  # a server that has not accepted by then leaves the caller in silence for nothing
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Which addresses may be reached beside public ones. Link-local ones (cloud metadata) never are."""
-
-    loopback: bool = False
-    private: bool = False
-
-    def allows(self, host: str) -> bool:
-        """Whether the address `host` (an IP in text form) may be connected to."""
-        address = _plain(ipaddress.ip_address(host.partition("%")[0]))
-        if address.is_loopback:
-            return self.loopback
-        if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
-            return False
-        return address.is_global or (self.private and address != ipaddress.ip_address("fd00:ec2::254"))
 
 
 class AddressRefused(OSError):
@@ -72,7 +52,7 @@ class _GuardedResolver(AbstractResolver):
 class Webhooks:
     """One HTTP client for all webhooks of an engine. Use it as an async context manager, or `aclose()` it."""
 
-    def __init__(self, reach: Reach = Reach()) -> None:
+    def __init__(self, reach: Reach = PUBLIC) -> None:
         self._reach = reach
         self._session: aiohttp.ClientSession | None = None
 
@@ -133,19 +113,6 @@ class Webhooks:
         """Close the connections that were kept open."""
         if self._session is not None:
             await self._session.close()
-
-
-def _plain(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one only wraps, so that no spelling gets around the rules."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
 
 
 def _failed(problem: str) -> ProviderError:
