@@ -85,10 +85,11 @@ class Station:
             self._workshop = await stack.enter_async_context(Workshop(self._bus, self._clock, keys=plan.keys))
             for agent in plan.agents:
                 self._workshop.check(agent)
+                await self._workshop.vouch(agent)
             runner = CallbackRunner(self._bus, plan.callbacks, prices=plan.prices, keys=plan.keys)
             self._callbacks = await stack.enter_async_context(runner)
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            desk = await stack.enter_async_context(Desk(self._bus, self._open_call))
+            desk = await stack.enter_async_context(Desk(self._bus, self._open_call, foresight=self._workshop))
             joined = join(plan.settings, desk, self, self._clock, self._bus, http)
             self._door = await stack.enter_async_context(FrontDoor(plan.settings, listener, joined, desk))
             tasks = await stack.enter_async_context(anyio.create_task_group())

@@ -24,7 +24,7 @@ VENDOR_FREE = (
     "patter/audio", "patter/bus.py", "patter/call", "patter/client.py", "patter/clock.py", "patter/control.py",
     "patter/events.py", "patter/ports.py", "patter/signals.py", "patter/terminal.py", "patter/turns",
 )  # fmt: skip
-MODES_ONLY_IN = {"patter/assembly.py", "patter/builders.py"}
+MODES_ONLY_IN = {"patter/assembly/engines.py", "patter/assembly/workshop.py", "patter/builders.py"}
 MODE_IS_A_DEFAULT_OF_THE_FACE = {"patter/models.py", "patter/client.py"}
 MODE_IS_A_KEY_OF_A_PRICE = {"patter/observe/cost.py"}  # a user may price an engine by its public name
 

@@ -152,6 +152,11 @@ class Api:
         if entry.file is None:
             assert entry.problem is not None
             raise Refused(422, f"This agent cannot be used yet: {entry.problem}")
+        if line != "text":
+            try:
+                await self.desk.vouch(entry.file.agent)
+            except PatterError as problem:
+                raise Refused(422, str(problem)) from None
         notes = [f"The file has a problem; its last good version is used. {entry.problem}"] if entry.problem else []
         notes += [str(rung["note"]) for rung in self.rungs().values() if rung.get("note")]
         caller = [said.to_json() for said in entry.file.caller_lines]

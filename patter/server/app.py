@@ -26,7 +26,7 @@ from patter.server.answers import BODY_LIMIT, sentences
 from patter.server.api import Api, Identity
 from patter.server.auth import Gate
 from patter.server.calls import CallLog
-from patter.server.desk import CAPACITY, Desk, OpenCall, Route
+from patter.server.desk import CAPACITY, Desk, Foresight, OpenCall, Route
 from patter.server.events_ws import EventSocket
 from patter.server.line_api import LineApi
 from patter.server.line_desk import Join, LineDesk, no_carriers
@@ -59,9 +59,10 @@ class Server:
         open_call: OpenCall,
         rungs: Callable[[], dict[str, Any]],
         join: Join = no_carriers,
+        foresight: Foresight | None = None,
     ) -> None:
         self.setup = setup
-        self.desk = Desk(bus, open_call, setup.capacity)
+        self.desk = Desk(bus, open_call, setup.capacity, foresight=foresight)
         self.agents = Agents(setup.agents_dir, bus, self.desk.update)
         self.calls = CallLog(setup.home, clock)
         self.line = LineDesk(self.desk, self, bus, clock, join)

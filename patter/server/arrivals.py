@@ -32,6 +32,8 @@ class Arrival:
     loopback: bool = False
     line: ReturningLine | None = None
     """The call's side that this socket is for, if the call has begun already."""
+    key: object = None
+    """What the call was foreseen as, if it was before it had a name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from patter.agentfile import AgentFile
+from patter.audio.format import AudioFormat
 from patter.bus import Bus
 from patter.events import CallEnded, CallStarted, EndReason, Event, FaultOccurred
 from patter.models import Agent, OnMessage
@@ -77,6 +78,25 @@ class OpenCall(Protocol):
     def __call__(self, call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession: ...
 
 
+class Foresight(Protocol):
+    """Makes ready what a call will need before it is there."""
+
+    async def vouch(self, agent: Agent) -> None:
+        """Return when nothing is known to be in the agent's way. Raises PatterError, with a sentence, for what certainly is:
+        a key that its provider refuses, a model or a voice that does not exist."""
+
+    def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None:
+        """A call (`key`: anything that stands for it, told again as it comes nearer) is on its way to this agent."""
+
+
+class _Unprepared:
+    """For desks whose calls need nothing."""
+
+    async def vouch(self, agent: Agent) -> None: ...
+
+    def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a number leads: the agent file and the kind of line."""
@@ -99,9 +119,12 @@ class LiveCall:
 class Desk:
     """Starts and ends calls. `async with Desk(…)`: leaving ends every call within `DRAIN_S`."""
 
-    def __init__(self, bus: Bus, open_call: OpenCall, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, bus: Bus, open_call: OpenCall, capacity: int = CAPACITY, *, foresight: Foresight | None = None
+    ) -> None:
         self._bus = bus
         self._open_call = open_call
+        self._foresight = foresight or _Unprepared()
         self._capacity = capacity
         self._calls: dict[str, LiveCall] = {}
         self._routes: dict[str, Route] = {}
@@ -178,6 +201,17 @@ class Desk:
         if len(self._calls) + coming >= self._capacity:
             return f"The engine is busy: {self._capacity} calls are up, which is its limit. End one first."
         return ""
+
+    async def vouch(self, agent: Agent) -> None:
+        """See `Foresight.vouch`: asked before anybody's telephone rings."""
+        await self._foresight.vouch(agent)
+
+    def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None:
+        """See `Foresight.foresee`; never raises, for a call can do without."""
+        try:
+            self._foresight.foresee(key, agent, line)
+        except Exception:
+            log.exception("a call could not be prepared")
 
     def start(self, call: CallInfo, file: AgentFile, transport: Transport, *, voicemail: str = "") -> LiveCall:
         """Put the call together and let it run. Raises Refused when it may not, PatterError or ValueError when it cannot."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 import anyio
 from aiohttp import web
 
+from patter.audio.format import AudioFormat
 from patter.builders import Carrier, check_number
 from patter.exceptions import PatterConnectionError, PatterError
 from patter.server.answers import BODY_LIMIT, sentences
@@ -68,6 +69,10 @@ class CarrierRoutes(Protocol):
     """The carrier's side of the door."""
 
     public: str
+
+    @property
+    def sound(self) -> AudioFormat:
+        """What a call over this carrier is spoken in."""
 
     def routes(self) -> list[web.RouteDef]: ...
 
@@ -178,6 +183,8 @@ class FrontDoor:
             raise PatterConnectionError("The phone line is closing and places no more calls.")
         if sentence := self._desk.refusal():
             raise PatterConnectionError(sentence)
+        await self._desk.vouch(order.file.agent)
+        self._desk.foresee(order, order.file.agent, self._joined.routes.sound)
         call_id = await self._joined.routes.dial(order)
         if not self._open:
             await self._joined.routes.cancel(call_id)

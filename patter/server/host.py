@@ -28,7 +28,7 @@ from patter.clock import Clock
 from patter.observe.journal import close_unfinished
 from patter.server.api import PROTOCOL
 from patter.server.app import Server, Setup
-from patter.server.desk import OpenCall
+from patter.server.desk import Foresight, OpenCall
 from patter.server.home import Home, HomeTaken, HomeUnusable
 from patter.server.line_desk import Join, no_carriers
 from patter.server.listener import PortInUse, listen
@@ -49,6 +49,7 @@ class Parts:
     rungs: Callable[[], dict[str, Any]]
     warm: Callable[[], Awaitable[None]]
     join: Join = no_carriers
+    foresight: Foresight | None = None
 
 
 Build = Callable[[Path, Bus, Clock], AbstractAsyncContextManager[Parts]]
@@ -121,7 +122,7 @@ async def _serve(options: Options, home: Home, listener: socket.socket, build: B
         log.warning("a call of a killed engine was closed", extra={"call_id": call_id})
     async with (
         build(home.path, bus, clock) as parts,
-        Server(setup, listener, bus, clock, parts.open_call, parts.rungs, parts.join) as server,
+        Server(setup, listener, bus, clock, parts.open_call, parts.rungs, parts.join, parts.foresight) as server,
         _tasks(server, parts, options.linger_s),
     ):
         home.announce(_info(server))

@@ -126,6 +126,9 @@ class LineDesk:
 
     async def _keep_open(self, door: FrontDoor) -> tuple[str, str] | None:
         """The line from its opening to its end; what went wrong, if its way in broke."""
+        for answering in self._numbers.values():
+            if (file := self._files.current(Route(answering.path, "phone"))) is not None:
+                await self._desk.vouch(file.agent)  # before the number is touched
         async with door:
             self._door = door
             for number, answering in self._numbers.items():

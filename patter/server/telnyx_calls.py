@@ -6,8 +6,6 @@ It owns the commands and the endings of calls without a session; it refuses to k
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import anyio
 
@@ -24,7 +22,7 @@ from patter.server.orders import Order
 from patter.server.phone_line import Lines, Ringing
 from patter.server.telnyx_control import Handovers, TelnyxControl, state_for, token_in
 from patter.server.telnyx_gate import Gate
-from patter.server.telnyx_legs import Leg, Legs
+from patter.server.telnyx_legs import SOUNDS, Leg, Legs
 from patter.server.telnyx_life import FACTS, Deed, Fact, Life, Stage, verdict_of, why_over, why_untaken
 from patter.server.twilio_routes import Files
 from patter.wire.telnyx_webhook import Webhook
@@ -41,7 +39,6 @@ _LIMITS = {  # how long a stage may take, in seconds
     Stage.OPENING: 20.0,
     Stage.CLOSING: 2.0,  # its webhook on a call that its caller has ended is on the way
 }
-_RATES: Mapping[str, int] = MappingProxyType({"PCMU": 8_000, "PCMA": 8_000, "L16": 16_000})
 _PENDING = (Stage.DIALLED, Stage.OPENING, Stage.UP)
 _LATE: dict[Stage, str] = {
     Stage.ANSWERING: "Telnyx did not say that the call was answered: check that its webhooks reach this machine.",
@@ -58,8 +55,8 @@ class TelnyxCalls:
     def __init__(
         self, desk: Desk, files: Files, clock: Clock, carrier: Carrier, gate: Gate, bus: Bus, rest: TelnyxRest
     ) -> None:
-        if carrier.codec not in _RATES:
-            raise ValueError(f"Telnyx' codec must be one of {', '.join(_RATES)}, not {carrier.codec!r}.")
+        if carrier.codec not in SOUNDS:
+            raise ValueError(f"Telnyx' codec must be one of {', '.join(SOUNDS)}, not {carrier.codec!r}.")
         self.arrivals = Arrivals(clock)
         self.lines = Lines()
         self.legs = Legs(clock)
@@ -213,6 +210,7 @@ class TelnyxCalls:
                 call = CallInfo("", webhook.caller, webhook.callee, direction="inbound", telephony=TELEPHONY)
                 leg = Leg(Life(Stage.OFFERED), call, file)
                 if self._is_of(leg, webhook.leg, webhook.handle):
+                    self._desk.foresee(leg.call_id, file.agent, SOUNDS[self._codec])
                     self._told_leg(leg, webhook)
                     return
             else:
@@ -271,7 +269,7 @@ class TelnyxCalls:
             stream_codec=self._codec,
             stream_bidirectional_mode="rtp",
             stream_bidirectional_codec=self._codec,
-            stream_bidirectional_sampling_rate=_RATES[self._codec],
+            stream_bidirectional_sampling_rate=SOUNDS[self._codec].rate,
             stream_auth_token=leg.stream_secret,
         )
 

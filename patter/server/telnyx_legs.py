@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import anyio
 
 from patter.agentfile import AgentFile
+from patter.audio.format import ALAW_8K, MULAW_8K, PCM_16K, AudioFormat
 from patter.clock import Clock
 from patter.ports import CallInfo
 from patter.server.phone_line import Placed
@@ -21,6 +24,9 @@ from patter.server.telnyx_life import Deed, Fact, Life, Stage, Verdicts
 
 LATE_S = 3_600.0  # webhooks are tried again for a minute; recordings are saved within minutes of a call's end
 LEGS = 20_000  # legs that are over and still known
+
+SOUNDS: Mapping[str, AudioFormat] = MappingProxyType({"PCMU": MULAW_8K, "PCMA": ALAW_8K, "L16": PCM_16K})
+"""What is spoken on a leg, by the carrier's name for it."""
 
 _CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # it names the call's files: nothing else may be in it
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from patter.audio.format import ALAW_8K, MULAW_8K, PCM_16K, AudioFormat
+from patter.audio.format import AudioFormat
 from patter.builders import Carrier
 from patter.bus import Bus
 from patter.clock import Clock
@@ -26,15 +26,13 @@ from patter.server.telnyx_calls import TelnyxCalls
 from patter.server.telnyx_gate import MEDIA as MEDIA
 from patter.server.telnyx_gate import VOICE as VOICE
 from patter.server.telnyx_gate import Gate
-from patter.server.telnyx_legs import Leg
+from patter.server.telnyx_legs import SOUNDS, Leg
 from patter.server.twilio_routes import Files
 from patter.transports.media_stream import StreamTransport
 from patter.wire.stream import Connected, Unknown
 from patter.wire.telnyx import AUTH_TOKEN, CarrierMessage, Start, TelnyxStream, read
 
 log = logging.getLogger(__name__)
-
-_PLAYS: dict[str, AudioFormat] = {"PCMU": MULAW_8K, "PCMA": ALAW_8K, "L16": PCM_16K}
 
 
 class TelnyxRoutes:
@@ -58,7 +56,7 @@ class TelnyxRoutes:
         self._calls = TelnyxCalls(desk, files, clock, carrier, self._gate, bus, rest)
         self._desk = desk
         self._clock = clock
-        self._plays = _PLAYS[carrier.codec]
+        self._plays = SOUNDS[carrier.codec]
         self._record = record
 
     @property
@@ -69,6 +67,11 @@ class TelnyxRoutes:
     @public.setter
     def public(self, address: str) -> None:
         self._gate.public = address
+
+    @property
+    def sound(self) -> AudioFormat:
+        """What Telnyx is asked to speak."""
+        return self._plays
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, for the application."""

@@ -16,7 +16,7 @@ import anyio
 from aiohttp import web
 
 from patter.agentfile import AgentFile
-from patter.audio.format import MULAW_8K
+from patter.audio.format import MULAW_8K, AudioFormat
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.events import EndReason
@@ -99,6 +99,11 @@ class TwilioRoutes:
     def public(self, address: str) -> None:
         self._gate.public = address
 
+    @property
+    def sound(self) -> AudioFormat:
+        """Twilio speaks nothing else."""
+        return MULAW_8K
+
     def routes(self) -> list[web.RouteDef]:
         """The routes, for the application."""
         return [
@@ -156,6 +161,7 @@ class TwilioRoutes:
         token = self._arrivals.token_of(call_sid)  # asked again: the same answer
         if token is None:
             token = self._arrivals.expect(arrival)
+            self._desk.foresee(arrival.key or call_sid, arrival.file.agent, self.sound)
             self._desk.spawn(self._await_stream, arrival, token)
         return _twiml(connect_stream(self._gate.stream(token)))
 
@@ -203,7 +209,7 @@ class TwilioRoutes:
             custom_params=dict(order.custom_params),
         )
         handle = _handle(webhook.account.sid, call_sid)
-        return Arrival(call, order.file, handle, self._control(call_sid, order.caller), order.voicemail)
+        return Arrival(call, order.file, handle, self._control(call_sid, order.caller), order.voicemail, key=order)
 
     def _control(self, call_sid: str, number: str) -> TwilioControl | None:
         return self._calls.control(call_sid, number) if self._calls else None

@@ -16,6 +16,7 @@ import aiohttp
 import anyio
 import anyio.to_thread
 
+from patter.audio.format import AudioFormat
 from patter.builders import Keys
 from patter.bus import Bus
 from patter.call.outfit import Outfit, Steered, Wiring
@@ -194,6 +195,12 @@ class Workshop:
                 raise NotInThisVersion(
                     f'{stage} provider {config.provider!r} is not in this version: use "embedded", which needs no key'
                 )
+
+    async def vouch(self, agent: Agent) -> None:
+        """See `Foresight.vouch`."""
+
+    def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None:
+        """See `Foresight.foresee`."""
 
     def _rework(self, session: Steered, agent: Agent) -> tuple[Toolbox, Screen]:
         return Toolbox(agent.tools, webhooks=self._webhooks), Guards(agent.guardrails).screen
