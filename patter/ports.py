@@ -20,7 +20,7 @@ from patter.signals import (
     ReplyAudio,
     ResponderPiece,
     SynthesizerPiece,
-    Transcribed,
+    TranscriberSignal,
     TransportSignal,
 )
 
@@ -215,8 +215,10 @@ class Transcriber(Protocol):
     def commit(self) -> None:
         """The utterance has been taken: the next words are a new one."""
 
-    def signals(self) -> AsyncIterator[Transcribed]:
-        """Partials and finals. Raises ProviderError when it can go on no more."""
+    def signals(self) -> AsyncIterator[TranscriberSignal]:
+        """Partials and finals, and what they cost. Raises ProviderError when it can go on no more.
+
+        Usage is told as `Used`, or by the `audio_seconds` of a `Transcribed`, never both."""
 
     async def aclose(self) -> None: ...
 

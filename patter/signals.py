@@ -274,6 +274,10 @@ class Transcribed:
     audio_seconds: float = 0.0
 
 
+TranscriberSignal = Transcribed | Used | ConnectionUsed | Faulted
+"""What a recogniser of utterances says. `Faulted` tells of a fault that was overcome; another one is a ProviderError."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """A piece of the model's text."""

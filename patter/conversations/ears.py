@@ -24,6 +24,7 @@ from patter.signals import (
     SpeechStarted,
     SpeechStopped,
     Transcribed,
+    TranscriberSignal,
     Used,
     UtteranceEnded,
 )
@@ -140,7 +141,10 @@ class Ears:
             self._tell(Faulted(error.stage or "stt", error.provider, error.problem, error.fix))
             self._finish(Transcribed("", True, self._clock.now(), self._clock.now()))
 
-    def _heard(self, words: Transcribed) -> None:
+    def _heard(self, words: TranscriberSignal) -> None:
+        if not isinstance(words, Transcribed):
+            self._tell(words)  # money, connections, faults
+            return
         if words.audio_seconds:
             amounts = {"audio_seconds": words.audio_seconds}
             self._tell(Used("stt", self._transcriber.name, self._transcriber.model, amounts))
