@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from patter.audio.format import MULAW_8K, AudioFormat
 from patter.exceptions import CarrierError
 from patter.server.desk import Desk
 from patter.server.front_door import Joined, LineSettings
@@ -20,6 +21,7 @@ class FakeCarrier:
 
     refusal: str = ""
     public: str = ""
+    sound: AudioFormat = MULAW_8K
     orders: list[Order] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     pointed: list[str] = field(default_factory=list)
