@@ -19,16 +19,14 @@ from patter.mailbox import Mailbox
 from patter.providers.embedded.decode_queue import DecodeQueue, DecodeRequest
 from patter.providers.embedded.mel import Floats, to_samples
 from patter.providers.embedded.whisper_model import NoLongerWanted, Wanted
+from patter.providers.utterance import BYTES_PER_S, LONGEST, PRE_ROLL, UtteranceSound
 from patter.signals import Transcribed
 
-_BYTES_PER_S = 2 * 16000
-_PRE_ROLL = int(0.5 * _BYTES_PER_S)  # the detector speaks up some 150 ms late; before it Whisper wants a little quiet
-_LONGEST = 120 * _BYTES_PER_S  # what came before is forgotten: nobody speaks so long without a pause
-_FIRST_PARTIAL = int(1.2 * _BYTES_PER_S)  # of voice: earlier, Whisper guesses
-_PARTIAL_EVERY = int(1.5 * _BYTES_PER_S)
-_LAST_PARTIAL = 20 * _BYTES_PER_S  # longer utterances are decoded in pieces, too slow for a draft
+_FIRST_PARTIAL = int(1.2 * BYTES_PER_S)  # of voice: earlier, Whisper guesses
+_PARTIAL_EVERY = int(1.5 * BYTES_PER_S)
+_LAST_PARTIAL = 20 * BYTES_PER_S  # longer utterances are decoded in pieces, too slow for a draft
 _PARTIAL_SHARE = 4  # drafts may take a quarter of the time at most, so that a final seldom waits for one
-_DIP_BYTES = int(0.06 * _BYTES_PER_S)
+_DIP_BYTES = int(0.06 * BYTES_PER_S)
 _DIP_DB = 20.0  # sound this far below the utterance may be the pause: its final comes first
 
 
@@ -58,11 +56,7 @@ class WhisperTranscriber:
         self._language = language.split("-")[0].lower() or "en"
         self._post: Callable[[Callable[[], None]], object] | None = None
         self._answers: Mailbox[Transcribed | ProviderError] = Mailbox()
-        self._audio = bytearray()
-        self._forgotten = 0  # bytes dropped from the front of the audio so far
-        self._fence = 0  # position before which everything belongs to utterances already taken
-        self._begun: int | None = None  # position of the utterance's first byte, pre-roll included
-        self._paused_at = 0
+        self._sound = UtteranceSound()
         self._next_partial = 0
         self._asked = 0  # the newest request: answers to others are moot
 
@@ -71,76 +65,57 @@ class WhisperTranscriber:
         self._post = asyncio.get_running_loop().call_soon_threadsafe
         await anyio.to_thread.run_sync(self._engine.load)
 
-    @property
-    def _heard(self) -> int:
-        return self._forgotten + len(self._audio)
-
     def hear(self, pcm_16k: bytes) -> None:
         """Keep it; between utterances only the pre-roll stays."""
-        self._audio += pcm_16k
-        if self._begun is None:
-            self._forget(max(self._fence, self._heard - _PRE_ROLL), slack=_BYTES_PER_S)
-        else:
-            self._forget(self._heard - _LONGEST, slack=_BYTES_PER_S)
-            self._begun = max(self._begun, self._forgotten)
-            if self._heard >= self._next_partial:
-                self._ask_partial()
-
-    def _forget(self, before: int, slack: int) -> None:
-        if before - self._forgotten > slack:  # seldom, because it moves everything behind
-            del self._audio[: before - self._forgotten]
-            self._forgotten = before
+        self._sound.hear(pcm_16k)
+        if self._sound.begun is not None and self._sound.heard >= self._next_partial:
+            self._ask_partial(self._sound.begun)
 
     def begin(self) -> None:
         """The utterance includes up to half a second before this moment."""
-        start = max(self._fence, self._forgotten, self._heard - _PRE_ROLL)
-        self._begun = start - start % 2
-        self._paused_at = 0
-        self._next_partial = self._begun + _PRE_ROLL + _FIRST_PARTIAL
+        self._next_partial = self._sound.begin() + PRE_ROLL + _FIRST_PARTIAL
 
     def pause(self) -> None:
         """Decode everything since `begin`; the answer is a final `Transcribed`, "" when there were no words."""
-        if self._begun is None:
+        if self._sound.begun is None:
             self.begin()
-        self._paused_at = self._heard
-        self._next_partial = self._heard + _LONGEST  # no drafts while the final is being made
+        self._sound.pause()
+        self._next_partial = self._sound.heard + LONGEST  # no drafts while the final is being made
         self._ask(final=True)
 
     def resume(self) -> None:
         """The answer to the last `pause` will not come any more if it has not come yet."""
         self._withdraw()
-        self._next_partial = self._heard + _PARTIAL_EVERY
+        self._next_partial = self._sound.heard + _PARTIAL_EVERY
 
     def commit(self) -> None:
         """Forget the utterance: what was heard after its last pause may belong to the next."""
         self._withdraw()
-        self._fence = self._paused_at or self._heard
-        self._begun = None
+        self._sound.take()
 
     def _withdraw(self) -> None:
         self._asked += 1
         self._engine.queue.withdraw(self)
 
-    def _ask_partial(self) -> None:
-        begun = self._begun
-        assert begun is not None, "there are no partials between utterances"
-        if self._heard - begun > _LAST_PARTIAL:
-            self._next_partial = self._heard + _LONGEST
+    def _ask_partial(self, begun: int) -> None:
+        heard = self._sound.heard
+        if heard - begun > _LAST_PARTIAL:
+            self._next_partial = heard + LONGEST
             return
-        self._next_partial = self._heard + _DIP_BYTES  # look again soon, unless a draft is asked for now
-        speech = bytes(self._audio[begun - self._forgotten :])
+        self._next_partial = heard + _DIP_BYTES  # look again soon, unless a draft is asked for now
+        speech = self._sound.since(begun)
         dip = rms_dbfs(speech[-_DIP_BYTES:]) < rms_dbfs(speech) - _DIP_DB
         if not dip and self._engine.queue.idle:
-            self._next_partial = self._heard + _PARTIAL_EVERY
+            self._next_partial = heard + _PARTIAL_EVERY
             self._ask(final=False)
 
     def _ask(self, *, final: bool) -> None:
-        post, begun = self._post, self._begun
+        post, begun = self._post, self._sound.begun
         if post is None or begun is None:
             raise ProviderError("the transcriber has not been started", provider="whisper", stage="stt")
         self._asked += 1
         number, requested_at = self._asked, self._clock.now()
-        pcm = bytes(self._audio[begun - self._forgotten :])
+        pcm = self._sound.since(begun)
 
         def wanted() -> bool:
             return number == self._asked and (final or not self._engine.queue.final_waits)
@@ -168,7 +143,7 @@ class WhisperTranscriber:
             return error
         except Exception as error:  # the border: nothing of the engine's own may escape into the call
             return ProviderError(f"recognition failed ({error})", provider="whisper", stage="stt")
-        return Transcribed(text, final, requested_at, self._clock.now(), len(pcm) / _BYTES_PER_S if final else 0.0)
+        return Transcribed(text, final, requested_at, self._clock.now(), len(pcm) / BYTES_PER_S if final else 0.0)
 
     def _deliver(self, number: int, answer: Transcribed | ProviderError) -> None:
         if isinstance(answer, Transcribed):
@@ -176,8 +151,8 @@ class WhisperTranscriber:
                 return
             if not answer.final:
                 took = answer.ready_at - answer.requested_at
-                pace = max(_PARTIAL_EVERY, int(_PARTIAL_SHARE * took * _BYTES_PER_S))
-                self._next_partial = max(self._next_partial, self._heard + pace - int(took * _BYTES_PER_S))
+                pace = max(_PARTIAL_EVERY, int(_PARTIAL_SHARE * took * BYTES_PER_S))
+                self._next_partial = max(self._next_partial, self._sound.heard + pace - int(took * BYTES_PER_S))
                 if not answer.text:
                     return
         self._answers.put(answer)
