@@ -5,7 +5,7 @@ It owns sizes and durations and refuses to know any vendor's spelling of them. E
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
@@ -57,7 +57,7 @@ class AudioChunk:
 
     data: bytes
     format: AudioFormat
-    base64: str = ""
+    base64: str = field(default="", repr=False, compare=False)
 
     @property
     def ms(self) -> float:
