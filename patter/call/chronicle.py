@@ -13,7 +13,7 @@ from patter.bus import Bus
 from patter.call.outfit import Outfit
 from patter.models import Agent
 from patter.ports import Abilities, CallInfo
-from patter.signals import Faulted, Guarded, MachineDetected, Used
+from patter.signals import ConnectionUsed, Faulted, Guarded, MachineDetected, Used
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,19 @@ class Chronicle:
                 provider=signal.provider,
                 model=signal.model,
                 amounts=signal.amounts,
+            )
+        )
+
+    def connected(self, signal: ConnectionUsed, turn: int) -> None:
+        """A stage reached its provider in this turn."""
+        self._bus.publish(
+            events.ConnectionUsed(
+                call_id=self._call.call_id,
+                turn=turn,
+                stage=signal.stage,
+                provider=signal.provider,
+                reused=signal.reused,
+                ms=signal.ms,
             )
         )
 

@@ -26,10 +26,13 @@ from patter.signals import (
     ReplyReached,
     ReplyStarted,
     ReplyText,
+    ReplyWithdrawn,
     SpeechStarted,
     SpeechStopped,
 )
 from patter.turns.machine import Caller, Ear, Floor, Move, Verdict
+
+LATE_LIMIT_S = 1.0  # an engine that tells later than this that the caller stopped must not keep the floor from them
 
 
 class Party(Protocol):
@@ -39,7 +42,7 @@ class Party(Protocol):
     agent: Agent
     turn: int
 
-    def remember(self, role: str, text: str) -> None: ...
+    def remember(self, role: str, text: str) -> object: ...
 
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `job` in the call's task group."""
@@ -67,6 +70,7 @@ class FloorKeeper:
         self._live: dict[int, LiveReply] = {}
         self._playing: set[int] = set()
         self._voice_began_at = 0.0
+        self._late_s = 0.0  # how much later than a pause this agent's side tells that the caller stopped
         self._held_at = 0.0
         self._held_reply = 0  # the one that was sounding when the sound was held
         self._timer: asyncio.TimerHandle | None = None
@@ -208,12 +212,14 @@ class FloorKeeper:
         if self._floor.judge(Caller.VOICE) is Verdict.HOLD:
             self._hold()
         if self._floor.held:
-            enough = signal.began_at + self._party.agent.turn_taking.interrupt_after_ms / 1000
+            enough = signal.began_at + self._party.agent.turn_taking.interrupt_after_ms / 1000 + self._late_s
             self._timer = self._clock.call_later(enough - self._clock.now(), self._voice_went_on)
 
     def voice_stopped(self, signal: SpeechStopped) -> None:
         """The caller paused: if nothing comes of it, the reply goes on."""
         self._cancel_timer()
+        late_s = signal.at - signal.ended_at - self._party.agent.turn_taking.pause_ms / 1000
+        self._late_s = min(LATE_LIMIT_S, max(0.0, late_s))
         self._bus.publish(events.CallerSpeechStopped(call_id=self._call_id, ended_at=signal.ended_at))
         if self._floor.held:
             patience = self._party.agent.turn_taking.resume_after_ms / 1000
@@ -247,12 +253,9 @@ class FloorKeeper:
     # ------------------------------------------------------------------ verdicts
 
     def _hold(self) -> None:
-        self._held_at = self._clock.now()
-        self._transport.clear()
+        self._silence()
         self._held_reply = next((key for key in self._live if key in self._playing), 0)
         self._floor.move(Move.HOLD)
-        for tap in self._taps:
-            tap.cut(self._held_at)
         if self._held_reply:
             self._bus.publish(
                 events.ReplyPaused(
@@ -263,10 +266,20 @@ class FloorKeeper:
                 )
             )
 
+    def _silence(self) -> None:
+        self._held_at = self._clock.now()
+        self._transport.clear()
+        for tap in self._taps:
+            tap.cut(self._held_at)
+
     def _resume(self, why: str) -> None:
         self._floor.move(Move.RESUME)
         if self._held_reply:
             self._bus.publish(events.ReplyResumed(call_id=self._call_id, reply_id=self._held_reply, why=why))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Play what has not been heard of the live replies."""
         for reply in list(self._live.values()):
             for at_ms, chunk in reply.sound_after(self._transport.heard_ms(reply.reply_id)):
                 self._play(reply, at_ms, chunk)
@@ -286,14 +299,40 @@ class FloorKeeper:
             heard = self._close_reply(reply, heard_ms, interrupted=True)
             await self._conversation.interrupt(reply.reply_id, heard, heard_ms)
 
-    def _close_reply(self, reply: LiveReply, heard_ms: float, *, interrupted: bool) -> str:
+    async def withdrawn(self, signal: ReplyWithdrawn) -> None:
+        """The agent's side takes a reply back: what was heard of it stays. Where the caller interrupted, what was said
+        before it is over too; after a guardrail it goes on. Last words are said as far as they were made."""
+        if signal.reply_id not in self._live:
+            return
+        if self.sealed:
+            self.reply_ended(signal.reply_id)
+            return
+        by_caller, held = signal.by == "caller", self._floor.held
+        if not held:
+            self._silence()
+        for reply in list(self._live.values()):
+            if reply.reply_id == signal.reply_id or (by_caller and reply.reply_id < signal.reply_id):
+                heard_ms = self._transport.heard_ms(reply.reply_id)
+                heard = self._close_reply(reply, heard_ms, interrupted=True, by_caller=by_caller)
+                await self._conversation.interrupt(reply.reply_id, heard, heard_ms)
+        if held and self._live and not by_caller:
+            return
+        self._cancel_timer()
+        self._floor.move(Move.CUT)
+        if self._live:
+            self._floor.move(Move.BEGIN)
+            if all(reply.complete for reply in self._live.values()):
+                self._floor.move(Move.COMPLETE)
+        self._go_on()
+
+    def _close_reply(self, reply: LiveReply, heard_ms: float, *, interrupted: bool, by_caller: bool = True) -> str:
         del self._live[reply.reply_id]
         if not self._live:
             self._emptied.set()
             self._emptied = anyio.Event()
         self._playing.discard(reply.reply_id)
         heard, dropped = reply.words.split(heard_ms) if interrupted else (reply.words.text, "")
-        interrupted = interrupted and bool(dropped or not reply.complete)
+        interrupted = interrupted and by_caller and bool(dropped or not reply.complete)
         if interrupted:
             self._bus.publish(
                 events.Interrupted(

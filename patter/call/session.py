@@ -23,6 +23,7 @@ from patter.call.closing import Closing
 from patter.call.floor import FloorKeeper
 from patter.call.handover import Failed, Handover
 from patter.call.outfit import Outfit, Wiring
+from patter.call.switchboard import Parts, Switchboard
 from patter.call.toolrunner import ToolRunner
 from patter.call.turns import Turns
 from patter.clock import Clock
@@ -30,25 +31,6 @@ from patter.events import CallEnded, EndReason
 from patter.exceptions import PatterError
 from patter.models import Agent
 from patter.ports import Brief, CallInfo, Conversation, Screen, Transport
-from patter.signals import (
-    ConversationSignal,
-    DigitPressed,
-    Faulted,
-    Guarded,
-    HungUp,
-    MachineDetected,
-    PlayoutAdvanced,
-    PlayoutEnded,
-    PlayoutStarted,
-    ReplyAudio,
-    ReplyEnded,
-    ReplyReached,
-    ReplyStarted,
-    ReplyText,
-    ToolAsked,
-    Typed,
-    Used,
-)
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +68,8 @@ class CallSession:
         self._end: tuple[EndReason, str] | None = None
         self._outfit: Outfit | None = None
         self._screen: Screen = lambda _so_far, text: (text, None)
-        self._tools: ToolRunner | None = None
-        self._floor: FloorKeeper | None = None
-        self._closing: Closing | None = None
-        self._handover: Handover | None = None
-        self._answering: Answering | None = None
         self._tasks: TaskGroup | None = None
-        self._turns: Turns | None = None
+        self._parts: Parts | None = None
 
     # ------------------------------------------------------------------ life
 
@@ -120,37 +97,43 @@ class CallSession:
         outfit = self._outfit = self._wiring.outfit(self, self.agent)
         self._screen = outfit.screen
         self._chronicle.began(self.agent, self.agent_name, self.agent_version, outfit)
-        self._take_places(outfit)
+        parts = self._parts = self._take_places(outfit)
+        switchboard = Switchboard(self, parts, self._chronicle)
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
-            self._tools = ToolRunner(self, outfit.toolbox, outfit.conversation, self._bus, self._clock)
             abilities = self._transport.abilities
             brief = Brief(self.call, self.agent, abilities.hears, abilities.plays, self._screened, outfit.toolbox.specs)
             await outfit.conversation.start(brief, tasks)
             self._transport.listen(self._hear)
-            tasks.start_soon(self._follow_agent, outfit.conversation)
-            tasks.start_soon(self._follow_caller)
+            tasks.start_soon(self._follow_agent, outfit.conversation, switchboard)
+            tasks.start_soon(self._follow_caller, switchboard)
             greeting = fill_variables(self.agent.first_message, self.agent.variables)
             if greeting.strip():
                 await outfit.conversation.speak(greeting, "greeting")
             await self._over.wait()
             tasks.cancel_scope.cancel()
 
-    def _take_places(self, outfit: Outfit) -> None:
-        conversation, transport, clock = outfit.conversation, self._transport, self._clock
-        floor = self._floor = FloorKeeper(self, transport, conversation, self._bus, clock, self._wiring.taps)
+    def _take_places(self, outfit: Outfit) -> Parts:
+        conversation, transport, bus, clock = outfit.conversation, self._transport, self._bus, self._clock
+        floor = FloorKeeper(self, transport, conversation, bus, clock, self._wiring.taps)
         sound = transport.abilities.plays is not None
-        closing = self._closing = Closing(floor, conversation, clock, self.finish, sound=sound)
-        handover = self._handover = Handover(self, transport, floor, self._bus)
-        self._turns = Turns(self, floor, closing, conversation, self._bus, clock)
-        self._answering = Answering(self, self._voicemail, closing, handover, self._chronicle, clock)
+        closing = Closing(floor, conversation, clock, self.finish, sound=sound)
+        handover = Handover(self, transport, floor, bus)
+        return Parts(
+            conversation,
+            floor,
+            closing,
+            handover,
+            Turns(self, floor, closing, conversation, bus, clock),
+            Answering(self, self._voicemail, closing, handover, self._chronicle, clock),
+            ToolRunner(self, outfit.toolbox, conversation, bus, clock),
+        )
 
     async def _close(self) -> None:
-        for part in (self._turns, self._answering, self._closing):
-            if part is not None:
-                part.close()
-        if self._floor is not None:
-            self._floor.close(handed_over=self._end is not None and self._end[0] == "transferred")
+        if self._parts is not None:
+            self._parts.close()
+            self._parts.floor.close(handed_over=self._end is not None and self._end[0] == "transferred")
+        self.history[:] = [entry for entry in self.history if entry["text"]]
         try:
             await self._transport.hang_up()
         except Exception:
@@ -183,58 +166,61 @@ class CallSession:
     @property
     def deaf(self) -> bool:
         """Nobody's words count any more: a machine listens, or the last words are being said."""
-        return bool(self._closing and self._closing.final) or bool(self._answering and self._answering.machine)
+        parts = self._parts
+        return parts is not None and (parts.closing.final or parts.answering.machine)
 
     # ------------------------------------------------------------------ what the outside may do
 
     async def say(self, text: str) -> None:
         """The agent says `text` word for word (after what it is saying). Raises PatterError when nobody would hear it."""
-        if self._answering is not None and self._answering.machine:
+        parts = self._parts
+        if parts is not None and parts.answering.machine:
             raise PatterError("A machine answered this call: nobody would hear it.")
-        if self._closing is not None and not self._closing.final and text.strip():
-            await self._closing.say(text)
+        if parts is not None and not parts.closing.final and text.strip():
+            await parts.closing.say(text)
 
     async def read(self, text: str) -> None:
         """The caller's words, typed: a turn at once."""
-        if self._turns is not None:
-            await self._turns.read(text)
+        if self._parts is not None:
+            await self._parts.turns.read(text)
 
     async def interrupt(self) -> None:
         """Stop what the agent is saying, unless these are the call's last words."""
-        if self._floor is not None:
-            await self._floor.give_up()
+        if self._parts is not None:
+            await self._parts.floor.give_up()
 
     async def hush(self) -> None:
         """Stop what is being said, and forget what was to follow it."""
-        if self._turns is not None and self._closing is not None:
-            self._turns.close()
-            self._closing.reconsidered()
+        if self._parts is not None:
+            self._parts.turns.close()
+            self._parts.closing.reconsidered()
         await self.interrupt()
 
     async def hang_up(self, reason: EndReason = "operator_ended", detail: str = "") -> None:
         """End the call now."""
         if reason == "caller_hung_up":
-            await self._caller_left(reason, detail)
+            await self.caller_left(reason, detail)
         else:
             self.finish(reason, detail)
 
     async def hang_up_after_goodbye(self, reason: EndReason, detail: str = "") -> None:
         """End the call when what is being said, and what is still being made, has been heard."""
-        if self._closing is None or self.over:
+        if self._parts is None or self.over:
             self.finish(reason, detail)
         elif not self.deaf:
-            self._closing.after_goodbye(reason, detail, busy=bool(self._tools and self._tools.running))
+            self._parts.closing.after_goodbye(reason, detail, busy=bool(self._parts.tools.running))
 
     async def say_goodbye(self, text: str, reason: EndReason, detail: str = "") -> None:
         """Say `text` instead of whatever is being said, and hang up when it has been heard.
 
         A machine that waits gets no goodbye, and a message or goodbye that is being said is not cut for another one."""
-        if self._closing is not None and self._closing.final:
+        parts = self._parts
+        if parts is not None and parts.closing.final:
             return
-        if self._closing is None or self.over or self.deaf or not text.strip():
+        if parts is None or self.over or self.deaf or not text.strip():
             self.finish(reason, detail)
         else:
-            await self._closing.say_goodbye(text, reason, detail)
+            await parts.closing.say_goodbye(text, reason, detail)
 
     async def transfer(
         self, number: str, by: str = "operator", summary: str = "", *, failed: Failed | None = None
@@ -244,9 +230,9 @@ class CallSession:
         With a `summary` that person is called first and hears it, and the conversation goes on until then. Returns when it is
         decided; with `failed` at once, and `failed` is called if it comes to nothing. Raises ValueError for a wrong number,
         PatterError if the carrier cannot, nobody took the call, or another transfer is under way."""
-        if self._handover is None:
+        if self._parts is None:
             raise PatterError("The call has not begun.")
-        await self._handover.transfer(number, by, summary, failed)
+        await self._parts.handover.transfer(number, by, summary, failed)
 
     async def send_digits(self, digits: str) -> None:
         """Press keys on the caller's line. Raises PatterError if the line cannot."""
@@ -254,7 +240,7 @@ class CallSession:
 
     def update(self, agent: Agent, version: str = "") -> None:
         """Use a new definition from the next turn on."""
-        if self._outfit is None or self._tools is None:
+        if self._outfit is None or self._parts is None:
             self.agent, self.agent_version = agent, version
             return
         changed = tuple(
@@ -262,7 +248,7 @@ class CallSession:
         )
         self.agent, self.agent_version = agent, version
         toolbox, self._screen = self._wiring.rework(self, agent)
-        self._tools.toolbox = toolbox
+        self._parts.tools.toolbox = toolbox
         self._outfit.conversation.update(agent)
         name = self.agent_name or agent.name
         self._bus.publish(
@@ -280,91 +266,27 @@ class CallSession:
             for tap in self._wiring.taps:
                 tap.caller(chunk, now)
 
-    async def _follow_caller(self) -> None:
-        floor, closing, answering, turns = self._floor, self._closing, self._answering, self._turns
-        assert turns is not None
-        assert floor is not None
-        assert closing is not None
-        assert answering is not None
+    async def _follow_caller(self, switchboard: Switchboard) -> None:
         async for signal in self._transport.signals():
-            match signal:
-                case PlayoutStarted():
-                    floor.playout_started(signal)
-                    closing.sounding(signal.reply_id)
-                case PlayoutAdvanced():
-                    floor.playout_advanced(signal)
-                case PlayoutEnded():
-                    floor.playout_ended(signal.reply_id)
-                    closing.heard(signal.reply_id)
-                case Typed(text):
-                    await turns.read(text)
-                case DigitPressed(digit):
-                    self._chronicle.pressed(digit)
-                    turns.press(digit)
-                case MachineDetected():
-                    await answering.verdict(signal)
-                case HungUp(reason, detail):
-                    await self._caller_left("line_lost" if reason == "line_lost" else "caller_hung_up", detail)
+            await switchboard.caller_side(signal)
         self.finish("line_lost", "the caller's side closed without a word")
 
-    async def _caller_left(self, reason: EndReason, detail: str) -> None:
-        if self._handover is not None:
-            await self._handover.settled()
-        unheard = self._answering.unheard if self._answering is not None else ""
+    async def caller_left(self, reason: EndReason, detail: str) -> None:
+        """The caller's side is gone, unless a hand-over that is under way took it."""
+        unheard = ""
+        if self._parts is not None:
+            await self._parts.handover.settled()
+            unheard = self._parts.answering.unheard
         self.finish(reason, f"{detail} {unheard}".strip())
 
     # ------------------------------------------------------------------ the agent's side
 
-    async def _follow_agent(self, conversation: Conversation) -> None:
-        assert self._floor is not None
-        conversation.straight(self._floor.reply_audio)
+    async def _follow_agent(self, conversation: Conversation, switchboard: Switchboard) -> None:
+        assert self._parts is not None
+        conversation.straight(self._parts.floor.reply_audio)
         async for signal in conversation.signals():
-            await self._agent_says(signal)
+            await switchboard.agent_side(signal)
         self.finish("failed", "the agent's side closed")
-
-    async def _agent_says(self, signal: ConversationSignal) -> None:
-        floor, closing, turns, tools = self._floor, self._closing, self._turns, self._tools
-        assert floor is not None
-        assert closing is not None
-        assert turns is not None
-        assert tools is not None
-        match signal:
-            case ReplyAudio():
-                floor.reply_audio(signal)
-            case ReplyText():
-                floor.reply_text(signal)
-            case ReplyStarted():
-                await self._reply_began(signal)
-            case ReplyReached():
-                floor.reply_reached(signal)
-            case ReplyEnded():
-                floor.reply_ended(signal.reply_id)
-                closing.maybe_over()
-            case Used():
-                self._chronicle.used(signal, self.turn)
-            case Guarded():
-                self._chronicle.guarded(signal)
-            case Faulted():
-                self._chronicle.faulted(signal)
-                if signal.fatal:
-                    self.finish("failed", f"{signal.provider}: {signal.problem}")
-                elif signal.stage == "tts":
-                    closing.voice_failed(f"{signal.provider}: {signal.problem}")
-            case ToolAsked():
-                if not self.deaf:
-                    tools.ask(signal, self.turn)
-            case _ if not self.deaf:
-                await turns.understood(signal)
-
-    async def _reply_began(self, signal: ReplyStarted) -> None:
-        assert self._floor is not None
-        assert self._outfit is not None
-        if self._closing is not None and self._closing.allows(
-            signal, machine=bool(self._answering and self._answering.machine)
-        ):
-            self._floor.reply_started(signal)
-        else:
-            await self._outfit.conversation.interrupt(signal.reply_id, "", 0.0)
 
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `job` in the call's task group."""
@@ -372,13 +294,15 @@ class CallSession:
             self._tasks.start_soon(job)
 
     def _screened(self, so_far: str, text: str) -> tuple[str, str | None]:
-        verbatim = self._closing is not None and self._closing.verbatim
+        verbatim = self._parts is not None and self._parts.closing.verbatim
         return (text, None) if verbatim else self._screen(so_far, text)
 
-    def remember(self, role: str, text: str) -> None:
-        """Add to the history what was said and heard."""
-        if text:
-            self.history.append({"role": role, "text": text, "timestamp": self._clock.now()})
+    def remember(self, role: str, text: str, *, later: bool = False) -> dict[str, Any]:
+        """Add to the history what was said and heard; `later`: the text will be put into the entry when it is known."""
+        entry = {"role": role, "text": text, "timestamp": self._clock.now()}
+        if text or later:
+            self.history.append(entry)
+        return entry
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,12 +1,14 @@
 """What the caller says, types and presses, on its way to becoming turns.
 
 It owns which words count as a turn and telling the agent's side of it; it refuses to know how words are recognised, and when
-a call stops listening.
+a call stops listening. An engine that hears sound itself names its utterances: their words may follow later.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -18,8 +20,22 @@ from patter.call.floor import FloorKeeper
 from patter.clock import Clock
 from patter.models import Agent
 from patter.ports import CallInfo, Conversation
-from patter.signals import CallerPartial, ConversationSignal, SpeechStarted, SpeechStopped, UtteranceEnded
+from patter.signals import (
+    CallerPartial,
+    CallerTranscribed,
+    ConversationSignal,
+    SpeechStarted,
+    SpeechStopped,
+    UtteranceEnded,
+)
 from patter.turns.words import acknowledges
+
+Entry = dict[str, Any]
+"""One line of the call's history: {role, text, timestamp}."""
+
+WORDS_LIMIT_S = (
+    2.0  # while the agent's sound is held nobody hears anything: longer than this it is not kept back for words
+)
 
 
 class Party(Protocol):
@@ -36,9 +52,28 @@ class Party(Protocol):
     def deaf(self) -> bool:
         """Nobody's words count any more."""
 
-    def remember(self, role: str, text: str) -> None: ...
+    def remember(self, role: str, text: str, *, later: bool = False) -> Entry:
+        """Add to the history; `later`: the text will be put into the entry when it is known."""
 
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A turn in the making. `answered`: the engine answers by itself; `utterance`: it is asked to by this name."""
+
+    text: str
+    source: Literal["voice", "typed", "dtmf"]
+    speech_ended_at: float
+    recognition_at: float = 0.0
+    transcript_at: float = 0.0
+    utterance: str = ""
+    answered: bool = False
+
+    @property
+    def pending(self) -> bool:
+        """The engine has the sound, its words are not known yet."""
+        return not self.text.strip() and bool(self.utterance or self.answered)
 
 
 class Turns:
@@ -60,10 +95,22 @@ class Turns:
         self._bus = bus
         self._clock = clock
         self._digits = DigitEntry(clock, self._digits_entered)
+        self._undecided: dict[str, UtteranceEnded] = {}  # whether they are turns depends on their words
+        self._wordless: dict[str, tuple[int, Entry]] = {}  # turns whose words are not known yet, by utterance
+        self._timer: asyncio.TimerHandle | None = None
+        self._began_at = 0.0  # when the caller's last voice began
+        self._speaking = False
+        self._open = False
+
+    @property
+    def coming(self) -> int:
+        """The turn that what is heard now belongs to: the next one while the caller's words are still being understood."""
+        return self._party.turn + 1 if self._open else self._party.turn
 
     def close(self) -> None:
-        """The call is over, or stops listening: keys that were pressed are no entry any more."""
+        """The call is over, or stops listening: nothing that was pressed or said becomes a turn any more."""
         self._digits.close()
+        self._forget()
 
     def press(self, digit: str) -> None:
         """A key."""
@@ -72,14 +119,18 @@ class Turns:
     async def read(self, text: str) -> None:
         """The caller's words, typed: a turn at once."""
         now = self._clock.now()
-        await self._take(text, "typed", now, now, now)
+        await self._take(_Said(text, "typed", now, now, now))
 
     async def understood(self, signal: ConversationSignal) -> None:
         """What the agent's side makes of the caller's sound."""
         match signal:
             case SpeechStarted():
+                self._open = self._speaking = True
+                self._began_at = signal.began_at
+                self._stop_waiting()
                 self._floor.voice_started(signal)
             case SpeechStopped():
+                self._speaking = False
                 self._floor.voice_stopped(signal)
             case CallerPartial(text):
                 self._bus.publish(events.CallerPartial(call_id=self._party.call.call_id, text=text))
@@ -88,33 +139,78 @@ class Turns:
             case UtteranceEnded():
                 await self._utterance(signal)
 
+    async def transcribed(self, signal: CallerTranscribed) -> None:
+        """The words of an utterance that ended without them."""
+        if signal.utterance in self._wordless:
+            turn, entry = self._wordless.pop(signal.utterance)
+            entry["text"] = signal.text
+            self._bus.publish(events.CallerTranscribed(call_id=self._party.call.call_id, turn=turn, text=signal.text))
+        elif (ended := self._undecided.pop(signal.utterance, None)) is not None:
+            await self._judge(ended, signal.text, signal.at)
+
     async def _utterance(self, signal: UtteranceEnded) -> None:
-        if not signal.text.strip():
-            self._floor.nothing_said("no words")
-        elif self._floor.audible and self._acknowledges(signal.text):
-            self._bus.publish(events.CallerAcknowledged(call_id=self._party.call.call_id, text=signal.text))
-            self._floor.nothing_said("acknowledgement")
+        if signal.answered:
+            await self._take(_voiced(signal, signal.text, signal.transcript_at))
+        elif signal.text.strip() or not signal.utterance:
+            await self._judge(signal, signal.text, signal.transcript_at)
+        elif not self._floor.audible:
+            await self._take(_voiced(signal, "", 0.0))
         else:
-            await self._take(signal.text, "voice", signal.speech_ended_at, signal.recognition_at, signal.transcript_at)
+            self._undecided[signal.utterance] = signal
+            self._wait(min(WORDS_LIMIT_S, self._party.agent.turn_taking.resume_after_ms / 1000), signal)
+
+    async def _judge(self, ended: UtteranceEnded, text: str, transcript_at: float) -> None:
+        """Whether these words are a turn."""
+        if not text.strip():
+            self._nothing("no words")
+        elif self._floor.audible and self._acknowledges(text):
+            self._bus.publish(events.CallerAcknowledged(call_id=self._party.call.call_id, text=text))
+            self._nothing("acknowledgement")
+        else:
+            await self._take(_voiced(ended, text, transcript_at))
+
+    def _nothing(self, why: str) -> None:
+        if not self._undecided:
+            self._stop_waiting()
+        if not self._speaking:  # else more is coming, and that decides
+            self._open = False
+            self._floor.nothing_said(why)
+
+    def _wait(self, seconds: float, signal: UtteranceEnded) -> None:
+        self._stop_waiting()
+        self._timer = self._clock.call_later(seconds, partial(self._words_overdue, signal))
+
+    def _words_overdue(self, signal: UtteranceEnded) -> None:
+        """Nobody says what it was: short voice is taken for a cough, until its words come after all."""
+        enough_s = self._party.agent.turn_taking.interrupt_after_ms / 1000
+        if signal.speech_ended_at - self._began_at >= enough_s:
+            self._undecided.pop(signal.utterance, None)
+            self._party.spawn(partial(self._take, _voiced(signal, "", 0.0)))
+        else:
+            self._nothing("no words")
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _forget(self) -> None:
+        self._stop_waiting()
+        self._undecided.clear()
+        self._open = False
 
     def _acknowledges(self, text: str) -> bool:
         return acknowledges(text, self._party.agent.turn_taking.acknowledgements)
 
     def _digits_entered(self, digits: str) -> None:
         now = self._clock.now()
-        self._party.spawn(partial(self._take, f"[DTMF: {digits}]", "dtmf", now, now, now))
+        self._party.spawn(partial(self._take, _Said(f"[DTMF: {digits}]", "dtmf", now, now, now)))
 
-    async def _take(
-        self,
-        text: str,
-        source: Literal["voice", "typed", "dtmf"],
-        speech_ended_at: float,
-        recognition_at: float,
-        transcript_at: float,
-    ) -> None:
+    async def _take(self, said: _Said) -> None:
         party = self._party
-        if party.over or party.deaf or not text.strip():
+        if party.over or party.deaf or not (said.text.strip() or said.pending):
             return
+        self._forget()
         self._closing.reconsidered()
         await self._floor.turn_taken()
         party.turn += 1
@@ -122,12 +218,26 @@ class Turns:
             events.CallerSaid(
                 call_id=party.call.call_id,
                 turn=party.turn,
-                text=text,
-                source=source,
-                speech_ended_at=speech_ended_at,
-                recognition_at=recognition_at,
-                transcript_at=transcript_at,
+                text=said.text,
+                source=said.source,
+                speech_ended_at=said.speech_ended_at,
+                recognition_at=said.recognition_at,
+                transcript_at=said.transcript_at,
+                pending=said.pending,
             )
         )
-        party.remember("user", text)
-        await self._conversation.read(text)
+        entry = party.remember("user", said.text, later=said.pending)
+        if said.pending and said.utterance:
+            self._wordless[said.utterance] = (party.turn, entry)
+        if said.answered:
+            return
+        if said.utterance:
+            await self._conversation.reply(said.utterance)
+        else:
+            await self._conversation.read(said.text)
+
+
+def _voiced(ended: UtteranceEnded, text: str, transcript_at: float) -> _Said:
+    """A spoken turn; where the words are not known, neither is how long it took to know them."""
+    times = (ended.recognition_at, transcript_at) if text.strip() else (0.0, 0.0)
+    return _Said(text, "voice", ended.speech_ended_at, *times, ended.utterance, ended.answered)
