@@ -24,6 +24,7 @@ from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallerTranscribed,
     CallPlaced,
     CallStarted,
     Event,
@@ -152,6 +153,7 @@ class CallbackRunner:
         fold = CallFold(call_id, self._prices)
         who = {"caller": "", "callee": "", "direction": ""}
         history: list[dict[str, Any]] = []
+        wordless: dict[int, dict[str, Any]] = {}  # turns whose words are not known yet
         answered_by = ""
         async for event in events:
             measured = fold.feed(event)
@@ -164,19 +166,27 @@ class CallbackRunner:
                     answered_by = event.answered_by
                     payload = {"call_id": call_id, "answered_by": answered_by}
                     await _tell("on_machine", self._expected.get(call_id), payload)
+                case CallerSaid(pending=True, turn=turn):
+                    wordless[turn] = {"role": "user", "text": "", "timestamp": event.at}
+                    history.append(wordless[turn])
+                case CallerTranscribed(turn=turn, text=text) if text and turn in wordless:
+                    wordless[turn]["text"] = text
+                    await self._told(wordless.pop(turn), call_id, history)
                 case CallerSaid(text=text):
-                    await self._said("user", text, event, history)
+                    history.append({"role": "user", "text": text, "timestamp": event.at})
+                    await self._told(history[-1], call_id, history)
                 case AgentSaid(text=text) if text:
-                    await self._said("assistant", text, event, history)
-            for turn in measured:
-                await self._measured(turn, fold)
+                    history.append({"role": "assistant", "text": text, "timestamp": event.at})
+                    await self._told(history[-1], call_id, history)
+            for figures in measured:
+                await self._measured(figures, fold)
             if isinstance(event, CallEnded):
                 self._expected.pop(call_id, None)
                 await self._ended(who, event, fold, history)
 
-    async def _said(self, role: str, text: str, event: Event, history: list[dict[str, Any]]) -> None:
-        history.append({"role": role, "text": text, "timestamp": event.at})
-        payload = {"role": role, "text": text, "call_id": event.call_id, "history": [dict(entry) for entry in history]}
+    async def _told(self, entry: dict[str, Any], call_id: str, history: list[dict[str, Any]]) -> None:
+        known = [dict(line) for line in history if line["text"]]
+        payload = {"role": entry["role"], "text": entry["text"], "call_id": call_id, "history": known}
         await _tell("on_transcript", self._callbacks.on_transcript, payload)
 
     async def _measured(self, turn: TurnMeasured, fold: CallFold) -> None:
@@ -189,7 +199,7 @@ class CallbackRunner:
         payload = {
             "call_id": end.call_id,
             **who,
-            "transcript": history,
+            "transcript": [entry for entry in history if entry["text"]],
             "metrics": fold.metrics(),
             "reason": end.reason,
         }

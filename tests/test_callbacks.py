@@ -13,6 +13,7 @@ from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallerTranscribed,
     CallPlaced,
     CallStarted,
     MachineDetected,
@@ -45,6 +46,24 @@ def one_turn(bus: Bus, call_id: str = "CA1") -> None:
     bus.publish(ReplyStarted(call_id=call_id, turn=1, reply_id=1))
     bus.publish(ReplyReached(call_id=call_id, reply_id=1, stage="playing", reached_at=bus.clock.now()))
     bus.publish(AgentSaid(call_id=call_id, turn=1, reply_id=1, text="Yes."))
+
+
+@pytest.mark.anyio
+async def test_words_that_follow_their_turn_are_told_when_they_are_known_and_stand_where_they_were_said() -> None:
+    bus, told, ended = Bus(virtual_clock()), list[dict[str, Any]](), list[dict[str, Any]]()
+
+    async with runner(bus, on_transcript=told.append, on_call_end=ended.append):
+        bus.publish(CallStarted(call_id="CA1"))
+        for turn in (1, 2):
+            bus.publish(CallerSaid(call_id="CA1", turn=turn, text="", pending=True))
+            bus.publish(AgentSaid(call_id="CA1", turn=turn, reply_id=turn, text=f"Answer {turn}."))
+        bus.publish(CallerTranscribed(call_id="CA1", turn=1, text="Are you open?"))
+        bus.publish(CallerTranscribed(call_id="CA1", turn=2, text=""))
+        hang_up(bus)
+
+    assert [data["text"] for data in told] == ["Answer 1.", "Answer 2.", "Are you open?"]
+    assert [line["text"] for line in told[-1]["history"]] == ["Are you open?", "Answer 1.", "Answer 2."]
+    assert ended[0]["transcript"] == told[-1]["history"]
 
 
 def hang_up(bus: Bus, call_id: str = "CA1") -> None:

@@ -77,7 +77,8 @@ EVENT_KEYS: dict[str, str] = {
     "CallerSpeechStarted": "began_at",
     "CallerSpeechStopped": "ended_at",
     "CallerPartial": "text",
-    "CallerSaid": "turn text source speech_ended_at recognition_at transcript_at",
+    "CallerSaid": "turn text source speech_ended_at recognition_at transcript_at pending",
+    "CallerTranscribed": "turn text",
     "CallerAcknowledged": "text",
     "DigitPressed": "digit",
     "ReplyStarted": "turn reply_id kind",
@@ -94,8 +95,9 @@ EVENT_KEYS: dict[str, str] = {
     "UsageMeasured": "turn stage provider model amounts",
     "TurnMeasured": (
         "turn reply_id kind closed user_text agent_text segments total_ms interrupted tool_ms stt_audio_seconds "
-        "tts_characters tokens_in tokens_cached tokens_out cost cost_so_far unpriced"
+        "tts_characters tokens_in tokens_cached tokens_out cost cost_so_far unpriced connections"
     ),
+    "ConnectionUsed": "turn stage provider reused ms",
     "TransferRequested": "number by warm",
     "TransferFailed": "number problem",
     "CostMeasured": "cost unpriced",

@@ -6,16 +6,17 @@ It owns which facts belong to which turn; it refuses to look at a clock, so that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallerTranscribed,
     CallPlaced,
     CallStarted,
     CarrierRecordingSaved,
+    ConnectionUsed,
     CostMeasured,
     Event,
     Interrupted,
@@ -30,52 +31,12 @@ from patter.events import (
 )
 from patter.models import CallMetrics, LatencyBreakdown, TurnMetrics
 from patter.observe.cost import CostFold, Prices
-from patter.observe.segments import NAMES, Moments, nearest_rank, segments
-
-Kind = Literal["greeting", "answer", "say", "filler"]
-NO_REPLY = -1
-"""`TurnMeasured.reply_id` of a turn that was never answered."""
+from patter.observe.segments import nearest_rank
+from patter.observe.turn import Reply, Turn
 
 LAST_WORDS = ("end_call",)
 """Tools after which the agent says nothing more: the reply that asked for them is the turn's last. (A transfer that fails
 is something to talk about, and one that succeeds ends the call.)"""
-
-
-@dataclass(slots=True)
-class _Reply:
-    """One reply: when it passed its stages, what was made of it and what was heard."""
-
-    reply_id: int
-    kind: Kind = "answer"
-    started_at: float = 0.0
-    reached: dict[str, float] = field(default_factory=dict)
-    generated: str = ""
-    heard: str | None = None
-    said: bool = False
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What is measured together: a caller's turn with all replies to it, or one greeting or said line by itself."""
-
-    number: int
-    costs: CostFold
-    caller: CallerSaid | None = None
-    replies: list[_Reply] = field(default_factory=list)
-    audible: _Reply | None = None
-    interrupted: bool = False
-    owes_reply: bool = False
-    tools: set[str] = field(default_factory=set)
-    tool_spans: list[tuple[float, float]] = field(default_factory=list)
-    closed: bool = False
-
-    @property
-    def answers_caller(self) -> bool:
-        return self.caller is not None or any(reply.kind in ("answer", "filler") for reply in self.replies)
-
-    @property
-    def happened(self) -> bool:
-        return self.caller is not None or bool(self.replies)
 
 
 class CallFold:
@@ -88,15 +49,17 @@ class CallFold:
         self._telephony = ""
         self._started: CallStarted | None = None
         self._ended: CallEnded | None = None
-        self._turns: list[_Turn] = []
-        self._by_number: dict[int, _Turn] = {}
-        self._by_reply: dict[int, _Turn] = {}
-        self._replies: dict[int, _Reply] = {}
+        self._turns: list[Turn] = []
+        self._by_number: dict[int, Turn] = {}
+        self._by_reply: dict[int, Turn] = {}
+        self._replies: dict[int, Reply] = {}
+        self._early: list[ConnectionUsed] = []  # connections that were opened before there was a greeting to belong to
         self._handlers: dict[type[Event], Callable[[Any], list[TurnMeasured]]] = {
             CallPlaced: self._call_placed,
             CallStarted: self._call_started,
             CarrierRecordingSaved: self._recording_saved,
             CallerSaid: self._caller_said,
+            CallerTranscribed: self._caller_transcribed,
             ReplyStarted: self._reply_started,
             ReplyReached: self._reply_reached,
             ReplyText: self._reply_text,
@@ -106,6 +69,7 @@ class CallFold:
             ToolCalled: self._tool_called,
             ToolReturned: self._tool_returned,
             UsageMeasured: self._usage_measured,
+            ConnectionUsed: self._connection_used,
             CallEnded: self._call_ended,
         }
 
@@ -117,12 +81,12 @@ class CallFold:
     def turn_metrics(self, number: int) -> TurnMetrics | None:
         """A caller's turn in the form of the public API, as known by now."""
         turn = self._by_number.get(number)
-        return self._public(turn) if turn is not None and turn.answers_caller else None
+        return turn.public() if turn is not None and turn.answers_caller else None
 
     def metrics(self) -> CallMetrics:
         """The call in the form of the public API, as known by now."""
         turns = [turn for turn in self._turns if turn.answers_caller]
-        public = tuple(self._public(turn) for turn in turns)
+        public = tuple(turn.public() for turn in turns)
         samples = [
             metrics.latency
             for turn, metrics in zip(turns, public, strict=True)
@@ -171,11 +135,17 @@ class CallFold:
         return []
 
     def _caller_said(self, event: CallerSaid) -> list[TurnMeasured]:
-        stale = [turn for turn in self._turns if turn.happened and turn.number < event.turn and _waits(turn)]
+        stale = [turn for turn in self._turns if turn.happened and turn.number < event.turn and turn.waits]
         turn = self._turn(event.turn)
         if not turn.closed:
-            turn.caller = event
+            turn.caller, turn.words = event, event.text
         return [self._close(turn, event.at) for turn in stale]
+
+    def _caller_transcribed(self, event: CallerTranscribed) -> list[TurnMeasured]:
+        turn = self._by_number.get(event.turn)
+        if turn is not None and turn.caller is not None and turn.caller.pending:
+            turn.words = event.text
+        return []
 
     def _reply_started(self, event: ReplyStarted) -> list[TurnMeasured]:
         reply = self._reply(event.reply_id)
@@ -189,6 +159,8 @@ class CallFold:
         self._by_reply[event.reply_id] = turn
         if alone and event.turn == 0:
             self._by_number.setdefault(0, turn)
+            while self._early:
+                turn.connected(self._early.pop(0))
         return self._sounding(turn, reply, event.at)
 
     def _reply_reached(self, event: ReplyReached) -> list[TurnMeasured]:
@@ -216,6 +188,8 @@ class CallFold:
         if turn is None or turn.closed:
             return []
         turn.interrupted = turn.interrupted or event.interrupted
+        taken_back = bool(event.dropped) and not event.interrupted  # by a guardrail: its replacement follows
+        turn.owes_reply = turn.owes_reply or taken_back
         done = turn.replies[-1] is reply and not turn.owes_reply
         return [self._close(turn, event.at)] if done or event.interrupted else []
 
@@ -246,6 +220,13 @@ class CallFold:
             self._turn(event.turn).costs.add(event)
         return []
 
+    def _connection_used(self, event: ConnectionUsed) -> list[TurnMeasured]:
+        if event.turn > 0 or 0 in self._by_number:
+            self._turn(event.turn).connected(event)
+        else:
+            self._early.append(event)
+        return []
+
     def cost(self) -> CostMeasured:
         """What the call has cost so far."""
         cost = self._costs.breakdown()
@@ -258,91 +239,29 @@ class CallFold:
 
     # ------------------------------------------------------------------ turns and replies
 
-    def _new_turn(self, number: int) -> _Turn:
-        turn = _Turn(number, CostFold(self._prices))
+    def _new_turn(self, number: int) -> Turn:
+        turn = Turn(number, CostFold(self._prices))
         self._turns.append(turn)
         return turn
 
-    def _turn(self, number: int) -> _Turn:
+    def _turn(self, number: int) -> Turn:
         if number not in self._by_number:
             self._by_number[number] = self._new_turn(number)
         return self._by_number[number]
 
-    def _reply(self, reply_id: int) -> _Reply:
-        return self._replies.setdefault(reply_id, _Reply(reply_id))
+    def _reply(self, reply_id: int) -> Reply:
+        return self._replies.setdefault(reply_id, Reply(reply_id))
 
-    def _sounding(self, turn: _Turn, reply: _Reply, at: float) -> list[TurnMeasured]:
+    def _sounding(self, turn: Turn, reply: Reply, at: float) -> list[TurnMeasured]:
         """The first sound of a turn: publish how long the caller waited for it."""
         if turn.audible is not None or "playing" not in reply.reached:
             return []
         turn.audible = reply
-        return [] if turn.closed else [self._measure(turn, at, closed=False)]
+        return [] if turn.closed else [turn.measured(self.call_id, at, self._costs.breakdown().total, closed=False)]
 
-    def _close(self, turn: _Turn, at: float) -> TurnMeasured:
+    def _close(self, turn: Turn, at: float) -> TurnMeasured:
         turn.closed = True
-        return self._measure(turn, at, closed=True)
-
-    # ------------------------------------------------------------------ numbers
-
-    def _latency(self, turn: _Turn) -> tuple[dict[str, float], float]:
-        reply, caller = turn.audible, turn.caller
-        if reply is None:
-            return dict.fromkeys(NAMES, 0.0), 0.0
-        stages = reply.reached
-        replying = {name: stages.get(name) for name in ("first_token", "first_sentence", "first_audio")}
-        if caller is None:
-            return segments(Moments(began=reply.started_at, playing=stages["playing"], **replying))
-        if caller.source != "voice":
-            typed = caller.speech_ended_at or caller.at
-            return segments(Moments(typed, stages["playing"], committed=caller.at, **replying))
-        known = (caller.recognition_at or None, caller.transcript_at or None, caller.at)
-        return segments(Moments(caller.speech_ended_at or caller.at, stages["playing"], *known, **replying))
-
-    def _measure(self, turn: _Turn, at: float, *, closed: bool) -> TurnMeasured:
-        parts, total = self._latency(turn)
-        shown = turn.audible or (turn.replies[-1] if turn.replies else _Reply(NO_REPLY))
-        cost = turn.costs.breakdown()
-        return TurnMeasured(
-            call_id=self.call_id,
-            at=at,
-            turn=turn.number,
-            reply_id=shown.reply_id,
-            kind=shown.kind,
-            closed=closed,
-            user_text=turn.caller.text if turn.caller else "",
-            agent_text=_agent_text(turn, heard_only=closed),
-            segments=parts,
-            total_ms=total,
-            interrupted=turn.interrupted,
-            tool_ms=_covered_ms(turn.tool_spans),
-            stt_audio_seconds=turn.costs.amount("stt", "audio_seconds"),
-            tts_characters=round(turn.costs.amount("tts", "characters")),
-            tokens_in=round(turn.costs.amount("llm", "input_tokens")),
-            tokens_cached=round(turn.costs.amount("llm", "cached_tokens")),
-            tokens_out=round(turn.costs.amount("llm", "output_tokens")),
-            cost={"stt": cost.stt, "llm": cost.llm, "tts": cost.tts, "total": cost.total},
-            cost_so_far=self._costs.breakdown().total,
-            unpriced=turn.costs.unpriced(),
-        )
-
-    def _public(self, turn: _Turn) -> TurnMetrics:
-        parts, total = self._latency(turn)
-        latency = LatencyBreakdown(
-            stt_ms=parts["endpointing"] + parts["transcription"],
-            llm_ms=parts["first_token"],
-            tts_ms=parts["synthesis"],
-            total_ms=total,
-        )
-        started = turn.replies[0].started_at if turn.replies else 0.0
-        return TurnMetrics(
-            turn_index=turn.number,
-            user_text=turn.caller.text if turn.caller else "",
-            agent_text=_agent_text(turn, heard_only=turn.closed),
-            latency=latency,
-            stt_audio_seconds=turn.costs.amount("stt", "audio_seconds"),
-            tts_characters=round(turn.costs.amount("tts", "characters")),
-            timestamp=turn.caller.at if turn.caller else started,
-        )
+        return turn.measured(self.call_id, at, self._costs.breakdown().total, closed=True)
 
 
 def call_metrics(source: CallFold | Iterable[Event], prices: Prices | None = None) -> CallMetrics:
@@ -356,26 +275,6 @@ def call_metrics(source: CallFold | Iterable[Event], prices: Prices | None = Non
     if fold is None:
         raise ValueError("a call without events has no metrics")
     return fold.metrics()
-
-
-def _waits(turn: _Turn) -> bool:
-    """Whether an open turn has nothing left to be heard: it waits for a tool, or was never answered."""
-    return not turn.closed and all(reply.said for reply in turn.replies)
-
-
-def _agent_text(turn: _Turn, *, heard_only: bool) -> str:
-    """What the agent said in this turn: as heard once it is over, as generated while it is being said."""
-    texts = (reply.heard if heard_only or reply.heard is not None else reply.generated for reply in turn.replies)
-    return " ".join(text.strip() for text in texts if text and text.strip())
-
-
-def _covered_ms(spans: list[tuple[float, float]]) -> float:
-    """How many ms the spans cover together; tools that ran at the same time count once."""
-    covered, reached = 0.0, float("-inf")
-    for start, end in sorted(spans):
-        covered += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return round(covered * 1000, 3)
 
 
 def _each(samples: list[LatencyBreakdown], pick: Callable[[list[float]], float]) -> LatencyBreakdown:

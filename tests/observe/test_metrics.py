@@ -16,9 +16,11 @@ from patter.events import (
     AgentSaid,
     CallEnded,
     CallerSaid,
+    CallerTranscribed,
     CallPlaced,
     CallStarted,
     CarrierRecordingSaved,
+    ConnectionUsed,
     CostMeasured,
     Event,
     Interrupted,
@@ -216,6 +218,55 @@ def test_usage_belongs_to_its_turn_and_cost_adds_up() -> None:
     assert call_metrics(events).cost.llm == pytest.approx(2 * last.cost["llm"])
 
 
+def test_words_that_follow_a_turn_are_its_words_and_the_engines_time_is_one_segment() -> None:
+    sound = CallerSaid(call_id="c", at=T0 + 5, turn=1, text="", speech_ended_at=T0 + 4.5, pending=True)
+    events = [
+        started(), sound, reply(1, 1, T0 + 5), reached(1, "first_token", T0 + 5.3), reached(1, "first_audio", T0 + 5.3),
+        reached(1, "playing", T0 + 5.4), CallerTranscribed(call_id="c", at=T0 + 5.5, turn=1, text="when do you open"),
+        AgentSaid(call_id="c", at=T0 + 7, turn=1, reply_id=1, text="At eight."),
+        CallerTranscribed(call_id="c", at=T0 + 8, turn=7, text="nobody's"),
+    ]  # fmt: skip
+    first, last = fold(*events)
+    assert (first.user_text, last.user_text) == ("", "when do you open")
+    expected = dict.fromkeys(last.segments, 0.0) | {"endpointing": 500, "first_token": 300, "playout": 100}
+    assert last.segments == pytest.approx(expected, abs=0.05)
+    assert call_metrics(events).turns[0].user_text == "when do you open"
+
+
+def test_words_that_come_after_a_turn_is_over_are_in_the_calls_metrics() -> None:
+    sound = CallerSaid(call_id="c", at=T0 + 5, turn=1, text="", speech_ended_at=T0 + 4.5, pending=True)
+    late = CallerTranscribed(call_id="c", at=T0 + 9, turn=1, text="hello")
+    assert call_metrics([started(), sound, *answer(1, 1, T0 + 5), late]).turns[0].user_text == "hello"
+
+
+def test_tokens_of_all_classes_are_one_sum() -> None:
+    use = UsageMeasured(call_id="c", at=T0 + 6, turn=1, stage="llm", provider="openai", model="gpt-realtime-mini",
+                        amounts={"input_text_tokens": 100, "cached_text_tokens": 40, "input_audio_tokens": 200,
+                                 "cached_audio_tokens": 20, "output_text_tokens": 10, "output_audio_tokens": 80})  # fmt: skip
+    last = fold(said(1, T0 + 5), *answer(1, 1, T0 + 5)[:-1], use, answer(1, 1, T0 + 5)[-1])[-1]
+    assert (last.tokens_in, last.tokens_cached, last.tokens_out) == (300, 60, 90)
+
+
+def test_what_opening_connections_took_is_told_by_turn_and_stage() -> None:
+    use = ConnectionUsed(call_id="c", at=T0, turn=0, stage="stt", provider="acme", reused=False, ms=80.0)
+    greeting = [reply(0, 1, T0 + 1, "greeting"), reached(1, "playing", T0 + 1.1),
+                AgentSaid(call_id="c", at=T0 + 2, turn=0, reply_id=1, text="Hi.", kind="greeting")]  # fmt: skip
+    answers = [said(1, T0 + 5), replace(use, turn=1, stage="llm", ms=30.0), replace(use, turn=1, stage="llm", ms=12.0),
+               replace(use, turn=1, stage="tts", reused=True, ms=9.0), *answer(1, 2, T0 + 5)]  # fmt: skip
+    measured = [one.connections for one in fold(started(), use, *greeting, *answers) if one.closed]
+    assert measured == [{"stt": 80.0}, {"llm": 42.0, "tts": 0.0}]
+
+
+def test_a_reply_that_a_guardrail_took_back_leaves_its_turn_open_for_the_replacement() -> None:
+    taken = AgentSaid(call_id="c", at=T0 + 6, turn=1, reply_id=1, text="Well,", dropped="you are ill.")
+    measured = fold(said(1, T0 + 5), *answer(1, 1, T0 + 5)[:-1], taken, *answer(1, 2, T0 + 6, "Ask the doctor."))
+    assert [(one.closed, one.agent_text) for one in measured] == [
+        (False, "Hi there."),
+        (True, "Well, Ask the doctor."),
+    ]
+    assert not measured[-1].interrupted
+
+
 def test_a_finished_call_in_the_form_of_the_public_api() -> None:
     ended = CallEnded(call_id="c", at=T0 + 30, reason="agent_ended", duration_s=30.0)
     metrics = call_metrics([started(telephony="twilio"), said(1, T0 + 5), *answer(1, 1, T0 + 5),
@@ -301,11 +352,15 @@ stages = st.sampled_from(["first_token", "first_sentence", "first_audio", "playi
 c = st.just("c")
 anything = st.one_of(
     st.builds(CallerSaid, call_id=c, at=times, turn=numbers, text=st.just("x"), speech_ended_at=times, recognition_at=times,
-              transcript_at=times, source=st.sampled_from(["voice", "typed", "dtmf"])),
+              transcript_at=times | st.just(0.0), source=st.sampled_from(["voice", "typed", "dtmf"]), pending=st.booleans()),
+    st.builds(CallerTranscribed, call_id=c, at=times, turn=numbers, text=st.just("w")),
+    st.builds(ConnectionUsed, call_id=c, at=times, turn=numbers, stage=st.sampled_from(["stt", "llm", "tts"]),
+              provider=st.just("acme"), reused=st.booleans(), ms=st.floats(min_value=0, max_value=900)),
     st.builds(ReplyStarted, call_id=c, at=times, turn=numbers, reply_id=numbers, kind=kinds),
     st.builds(ReplyReached, call_id=c, at=times, reply_id=numbers, stage=stages, reached_at=times),
     st.builds(ReplyReached, call_id=c, at=times, reply_id=numbers, stage=st.just("playing"), reached_at=times),
-    st.builds(AgentSaid, call_id=c, at=times, turn=numbers, reply_id=numbers, text=st.just("y"), interrupted=st.booleans()),
+    st.builds(AgentSaid, call_id=c, at=times, turn=numbers, reply_id=numbers, text=st.just("y"), interrupted=st.booleans(),
+              dropped=st.sampled_from(["", "rest"])),
     st.builds(Interrupted, call_id=c, at=times, turn=numbers, reply_id=numbers, heard=st.just("z"), dropped=st.just(""),
               heard_ms=st.just(1.0)),
     st.builds(ToolCalled, call_id=c, at=times, turn=numbers, tool_id=st.sampled_from("ab"), name=st.just("t"),
