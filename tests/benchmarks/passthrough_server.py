@@ -67,6 +67,9 @@ class Echo:
     async def read(self, text: str) -> None:
         """It reads nothing."""
 
+    async def reply(self, utterance: str) -> None:
+        """It names no utterances."""
+
     async def speak(self, text: str, kind: str = "say") -> None:
         """It has no voice of its own."""
 
