@@ -7,27 +7,40 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from patter import engine_rules
 from patter.keys import Keys as Keys
-from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
+from patter.models import (
+    Agent,
+    LLMConfig,
+    McpServer,
+    RealtimeConfig,
+    Recovery,
+    STTConfig,
+    TTSConfig,
+    TurnTaking,
+)
+from patter.tool_rules import SYSTEM_TOOLS as SYSTEM_TOOLS
+from patter.tool_rules import check_guardrail, check_script, check_tools
+from patter.tool_rules import check_tool as check_tool
+from patter.tool_rules import guardrail as guardrail
+from patter.tool_rules import tool as tool
 
 PROVIDERS = ("openai_realtime", "elevenlabs_convai", "pipeline")
 KEYLESS = "pipeline"
 """The provider that needs no key: an agent file without a `provider` uses it."""
 
-STT_PROVIDERS = ("deepgram", "whisper", "embedded")
-TTS_PROVIDERS = ("elevenlabs", "openai", "embedded")
+VENDOR_OF = {"openai_realtime": "openai", "elevenlabs_convai": "elevenlabs"}
+"""Whose key an engine of the whole agent needs."""
 CODECS = ("PCMU", "PCMA", "L16")
 """What Telnyx can be sent."""
-SYSTEM_TOOLS = ("transfer_call", "end_call")
 
 VARIABLE_LIMIT = 500  # characters of a value: a variable is a name or a date, not a way around the prompt
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what the chat protocols accept as a function's name
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def filled(agent: Agent) -> Agent:
 
 def as_text(agent: Agent) -> Agent:
     """The agent for a line without sound: its engines for sound do not matter there, nor do their keys."""
-    return replace(agent, provider=KEYLESS, stt=embedded_stt(), tts=embedded_tts())
+    return replace(agent, provider=KEYLESS, stt=embedded_stt(), tts=embedded_tts(), stt_fallbacks=(), tts_fallbacks=())
 
 
 def check_callback(callback: object, name: str) -> None:
@@ -103,17 +116,40 @@ def check_on_message(on_message: object) -> None:
         raise TypeError(f"on_message must be a function or a URL, not {type(on_message).__name__}")
 
 
-# --------------------------------------------------------------------------- settings, tools, guardrails
+# --------------------------------------------------------------------------- settings
 
 
-def deepgram(api_key: str, language: str = "en") -> STTConfig:
-    """Settings for Deepgram's transcription; `language` is BCP-47."""
-    return STTConfig("deepgram", api_key, language)
+def deepgram(
+    api_key: str,
+    language: str = "en",
+    *,
+    model: str = "",
+    keyterms: Iterable[str] = (),
+    eager: bool = False,
+    base_url: str = "",
+    options: dict[str, Any] | None = None,
+) -> STTConfig:
+    """Settings for Deepgram's transcription; `language` is BCP-47. A `model` of the Flux family ends turns by itself."""
+    return STTConfig(
+        "deepgram", api_key, language,
+        model=model, keyterms=_words(keyterms), eager=eager, base_url=base_url, options=options or {},
+    )  # fmt: skip
 
 
-def whisper(api_key: str, language: str = "en") -> STTConfig:
-    """Settings for OpenAI's Whisper; `language` is BCP-47."""
-    return STTConfig("whisper", api_key, language)
+def whisper(
+    api_key: str,
+    language: str = "en",
+    *,
+    model: str = "",
+    keyterms: Iterable[str] = (),
+    base_url: str = "",
+    options: dict[str, Any] | None = None,
+) -> STTConfig:
+    """Settings for OpenAI's transcription models, Whisper and its successors; `language` is BCP-47."""
+    return STTConfig(
+        "whisper", api_key, language,
+        model=model, keyterms=_words(keyterms), base_url=base_url, options=options or {},
+    )  # fmt: skip
 
 
 def embedded_stt(language: str = "en") -> STTConfig:
@@ -121,14 +157,31 @@ def embedded_stt(language: str = "en") -> STTConfig:
     return STTConfig("embedded", "", language)
 
 
-def elevenlabs(api_key: str, voice: str = "rachel") -> TTSConfig:
-    """Settings for ElevenLabs' voices."""
-    return TTSConfig("elevenlabs", api_key, voice)
+def elevenlabs(
+    api_key: str,
+    voice: str = "rachel",
+    *,
+    model: str = "",
+    streaming: str = "",
+    base_url: str = "",
+    options: dict[str, Any] | None = None,
+) -> TTSConfig:
+    """Settings for ElevenLabs' voices, by name or id. `streaming`: "websocket" or "http" ("" = the faster one)."""
+    return TTSConfig(
+        "elevenlabs", api_key, voice, model=model, streaming=streaming, base_url=base_url, options=options or {}
+    )
 
 
-def openai_tts(api_key: str, voice: str = "alloy") -> TTSConfig:
+def openai_tts(
+    api_key: str,
+    voice: str = "alloy",
+    *,
+    model: str = "",
+    base_url: str = "",
+    options: dict[str, Any] | None = None,
+) -> TTSConfig:
     """Settings for OpenAI's voices."""
-    return TTSConfig("openai", api_key, voice)
+    return TTSConfig("openai", api_key, voice, model=model, base_url=base_url, options=options or {})
 
 
 def embedded_tts(voice: str = "heart") -> TTSConfig:
@@ -136,87 +189,62 @@ def embedded_tts(voice: str = "heart") -> TTSConfig:
     return TTSConfig("embedded", "", voice)
 
 
-def guardrail(
+def mcp_server(
     name: str,
-    blocked_terms: list[str] | None = None,
-    check: Callable[[str], bool] | None = None,
-    replacement: str = "I'm sorry, I can't respond to that.",
-) -> dict[str, Any]:
-    """An output guardrail for `agent(guardrails=[...])`. Raises ValueError without a name, TypeError for wrong types."""
-    made = {"name": name, "blocked_terms": blocked_terms, "check": check, "replacement": replacement}
-    _check_guardrail(made)
-    return made
+    url: str = "",
+    command: Iterable[str] = (),
+    *,
+    headers: dict[str, str] | None = None,
+    env: dict[str, str] | None = None,
+    only: Iterable[str] = (),
+) -> McpServer:
+    """A server of the Model Context Protocol for `agent(mcp=[...])`, at a `url` or started as a `command`.
+
+    Raises ValueError unless it is exactly one of the two, TypeError for a command in one string."""
+    server = McpServer(name, url, _words(command), headers or {}, env or {}, _words(only))
+    engine_rules.check_server(server)
+    return server
 
 
-def tool(
-    name: str,
-    description: str = "",
-    parameters: dict[str, Any] | None = None,
-    handler: object = None,
-    webhook_url: str = "",
-) -> dict[str, Any]:
-    """A tool for `agent(tools=[...])`; `parameters` is the JSON Schema of its arguments.
-
-    Raises ValueError if neither `handler` nor `webhook_url` is given, or if the name or the schema cannot be used.
-    """
-    made: dict[str, Any] = {
-        "name": name,
-        "description": description,
-        "parameters": {"type": "object", "properties": {}} if parameters is None else parameters,
-    }
-    if handler is not None:
-        made["handler"] = handler
-    if webhook_url:
-        made["webhook_url"] = webhook_url
-    check_tool(made)
-    return made
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise TypeError(f"a list of texts is needed, not the one text {given!r}")
+    return tuple(given)
 
 
-def check_tool(tool: Mapping[str, Any]) -> None:
-    """Raise ValueError or TypeError, naming the tool, unless a call could use it."""
-    name = tool.get("name")
-    if not name:
-        raise ValueError("a tool has no name: give it one, the model calls it by that")
-    if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
-        raise ValueError(f"tool name {name!r} cannot be used: up to 64 letters, digits, _ and - only")
-    if name in SYSTEM_TOOLS:
-        raise ValueError(f"tool name {name!r} is taken: every agent has that tool already")
-    handler, webhook_url = tool.get("handler"), tool.get("webhook_url")
-    if handler is None and not webhook_url:
-        raise ValueError(f"tool {name!r} needs a handler or a webhook_url")
-    if handler is not None and not callable(handler):
-        raise TypeError(f"the handler of tool {name!r} must be a function, not {type(handler).__name__}")
-    if webhook_url and not str(webhook_url).startswith(("http://", "https://")):
-        raise ValueError(f"the webhook_url of tool {name!r} must begin with http:// or https://")
-    _check_schema(name, tool.get("parameters"))
+def stt_of(agent: Agent, keys: Keys) -> STTConfig:
+    """The speech-to-text that a pipeline uses, its key and address filled in: the agent's own, else Deepgram if there is a
+    key for it, else that on this machine."""
+    if agent.stt is not None:
+        return _with(keys, agent.stt)
+    return _with(keys, deepgram("", agent.language)) if keys.deepgram else embedded_stt(agent.language)
 
 
-def _check_schema(name: str, schema: object) -> None:
-    import jsonschema  # takes longer to import than all of patter
+def tts_of(agent: Agent, keys: Keys) -> TTSConfig:
+    """The text-to-speech that a pipeline uses, as `stt_of`: the agent's own, else ElevenLabs, else that on this machine.
 
-    if schema is None:
-        return
-    if not isinstance(schema, dict):
-        raise TypeError(f"the parameters of tool {name!r} must be a JSON Schema as a dict, not {type(schema).__name__}")
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise ValueError(f"the parameters of tool {name!r} are no valid JSON Schema: {error.message}") from None
+    The agent's `voice` counts where it is not the API's default, which is another vendor's."""
+    if agent.tts is not None:
+        return _with(keys, agent.tts)
+    usual = elevenlabs("") if keys.elevenlabs else embedded_tts()
+    return _with(keys, usual if agent.voice == Agent.voice else replace(usual, voice=agent.voice))
 
 
-def _check_guardrail(item: object) -> None:
-    if isinstance(item, Guardrail):
-        name, terms, check = item.name, item.blocked_terms, item.check
-    elif isinstance(item, Mapping):
-        name, terms, check = item.get("name", ""), item.get("blocked_terms"), item.get("check")
-    else:
-        raise TypeError(f"a guardrail must be a Guardrail or Patter.guardrail(...), not {type(item).__name__}")
-    if not name:
-        raise ValueError("a guardrail has no name: give it one, the log names it when it trips")
-    if terms is not None and (isinstance(terms, str) or not isinstance(terms, Sequence)):
-        raise TypeError(f"blocked_terms of guardrail {name!r} must be a list of words, not {type(terms).__name__}")
-    if check is not None and not callable(check):
-        raise TypeError(f"check of guardrail {name!r} must be a function of the text, not {type(check).__name__}")
+def fallbacks_of(agent: Agent, keys: Keys) -> tuple[tuple[STTConfig, ...], tuple[TTSConfig, ...]]:
+    """The agent's speech-to-text and text-to-speech fallbacks, their keys and addresses filled in."""
+    return tuple(_with(keys, one) for one in agent.stt_fallbacks), tuple(
+        _with(keys, one) for one in agent.tts_fallbacks
+    )
+
+
+Config = TypeVar("Config", STTConfig, TTSConfig)
+
+
+def _with(keys: Keys, config: Config) -> Config:
+    provider = config.provider
+    return replace(
+        config, api_key=config.api_key or keys.of(provider), base_url=config.base_url or keys.url_of(provider)
+    )
 
 
 # --------------------------------------------------------------------------- agents
@@ -228,11 +256,15 @@ def check_agent(keys: Keys, agent: Agent) -> None:
         value = getattr(agent, what)
         if not isinstance(value, kind) and (value is not None or what in _NEEDED):
             raise TypeError(f"{what} must be a {kind.__name__}, not {type(value).__name__}")
-    _check_provider(keys, agent.provider, agent.stt, agent.tts)
-    _check_tools(agent.tools or [])
+    check_engine(keys, agent)
+    if agent.llm is not None:
+        engine_rules.check_llm(agent.llm)
+    engine_rules.check_recovery(agent.recovery)
+    engine_rules.check_servers(agent.mcp)
+    check_tools(agent.tools or [])
     for item in agent.guardrails or []:
-        _check_guardrail(item)
-    _check_script(agent.script, agent.tools or [])
+        check_guardrail(item)
+    check_script(agent.script, agent.tools or [], more=bool(agent.mcp))
     turn_taking = agent.turn_taking
     if not 0 <= turn_taking.min_silence_ms <= turn_taking.max_silence_ms:
         raise ValueError("turn_taking: min_silence_ms must not be longer than max_silence_ms")
@@ -248,6 +280,13 @@ _NEEDED = {
     "script": tuple,
     "turn_taking": TurnTaking,
     "name": str,
+    "agent_id": str,
+    "realtime": RealtimeConfig,
+    "recovery": Recovery,
+    "stt_fallbacks": tuple,
+    "llm_fallbacks": tuple,
+    "tts_fallbacks": tuple,
+    "mcp": tuple,
 }
 _KINDS: dict[str, type] = _NEEDED | {
     "tools": list,
@@ -259,56 +298,52 @@ _KINDS: dict[str, type] = _NEEDED | {
 }
 
 
-def _check_provider(keys: Keys, provider: str, stt: STTConfig | None, tts: TTSConfig | None) -> None:
+def check_engine(keys: Keys, agent: Agent) -> None:
+    """Raise ValueError or TypeError unless the agent's engine can work with these keys."""
+    provider = agent.provider
     if provider not in PROVIDERS:
         raise ValueError(f"unknown provider {provider!r}: choose one of {', '.join(PROVIDERS)}")
-    if provider == "openai_realtime" and not keys.openai:
-        raise ValueError("provider 'openai_realtime' needs openai_key: give it to Patter(openai_key=...)")
-    if provider == "elevenlabs_convai" and not keys.elevenlabs:
-        raise ValueError("provider 'elevenlabs_convai' needs elevenlabs_key: give it to Patter(elevenlabs_key=...)")
-    if provider != "pipeline":
-        return
-    if stt is None and not keys.deepgram:
+    if provider == "openai_realtime":
+        if not keys.openai:
+            raise ValueError("provider 'openai_realtime' needs openai_key: give it to Patter(openai_key=...)")
+        engine_rules.check_realtime(agent.realtime)
+    elif provider == "elevenlabs_convai":
+        if not keys.elevenlabs:
+            raise ValueError("provider 'elevenlabs_convai' needs elevenlabs_key: give it to Patter(elevenlabs_key=...)")
+        if not stored_agent(agent):
+            raise ValueError(
+                "provider 'elevenlabs_convai' needs the id of the agent that is stored at ElevenLabs: give it as "
+                'agent(agent_id="agent_...")'
+            )
+    else:
+        _check_pipeline(keys, agent)
+
+
+def stored_agent(agent: Agent) -> str:
+    """The id of the agent that is stored at the vendor: `agent_id`, or a `model` that looks like one; "" if neither.
+
+    Raises ValueError for an id that cannot be one."""
+    if agent.agent_id and not engine_rules.AGENT_ID.fullmatch(agent.agent_id):
+        raise ValueError(f"agent_id is made of letters, digits, _ and -, not {agent.agent_id!r}")
+    return agent.agent_id or (agent.model if agent.model.startswith("agent_") else "")
+
+
+def _check_pipeline(keys: Keys, agent: Agent) -> None:
+    if agent.stt is None and not keys.deepgram:
         raise ValueError(
             "provider 'pipeline' needs speech-to-text: stt=Patter.embedded_stt() (no key), stt=Patter.deepgram(...), "
             "stt=Patter.whisper(...), or Patter(deepgram_key=...)"
         )
-    if tts is None and not keys.elevenlabs:
+    if agent.tts is None and not keys.elevenlabs:
         raise ValueError(
             "provider 'pipeline' needs text-to-speech: tts=Patter.embedded_tts() (no key), tts=Patter.elevenlabs(...), "
             "tts=Patter.openai_tts(...), or Patter(elevenlabs_key=...)"
         )
-    _check_engine(keys, "stt", stt, STT_PROVIDERS)
-    _check_engine(keys, "tts", tts, TTS_PROVIDERS)
-
-
-def _check_engine(keys: Keys, what: str, config: STTConfig | TTSConfig | None, known: tuple[str, ...]) -> None:
-    if config is None:
-        return
-    if config.provider not in known:
-        raise ValueError(f"unknown {what} provider {config.provider!r}: choose one of {', '.join(known)}")
-    if config.provider != "embedded" and not (config.api_key or keys.of(config.provider)):
-        raise ValueError(f"{what} provider {config.provider!r} needs an api_key")
-
-
-def _check_tools(tools: list[dict[str, Any]]) -> None:
-    seen: set[str] = set()
-    for item in tools:
-        if not isinstance(item, Mapping):
-            raise TypeError(f"a tool must be a dict, as Patter.tool(...) makes it, not {type(item).__name__}")
-        check_tool(item)
-        if item["name"] in seen:
-            raise ValueError(f"two tools are called {item['name']!r}: the model could not tell them apart")
-        seen.add(item["name"])
-
-
-def _check_script(script: Sequence[ScriptRule], tools: list[dict[str, Any]]) -> None:
-    names = {item["name"] for item in tools} | set(SYSTEM_TOOLS)
-    for rule in script:
-        if not isinstance(rule, ScriptRule):
-            raise TypeError(f"a script is made of ScriptRule, not {type(rule).__name__}")
-        if rule.tool and rule.tool not in names:
-            raise ValueError(f"a script rule calls the tool {rule.tool!r}, which the agent does not have")
+    if agent.stt is not None:
+        engine_rules.check_stt(keys, agent.stt)
+    if agent.tts is not None:
+        engine_rules.check_tts(keys, agent.tts)
+    engine_rules.check_fallbacks(keys, agent.stt_fallbacks, agent.llm_fallbacks, agent.tts_fallbacks)
 
 
 # --------------------------------------------------------------------------- carriers

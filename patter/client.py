@@ -25,7 +25,10 @@ from patter.models import (
     IncomingHandler,
     IncomingMessage,
     LLMConfig,
+    McpServer,
     OnMessage,
+    RealtimeConfig,
+    Recovery,
     ScriptRule,
     STTConfig,
     TTSConfig,
@@ -109,8 +112,19 @@ class Patter:
         script: Sequence[ScriptRule] = (),
         turn_taking: TurnTaking | None = None,
         name: str = "",
+        agent_id: str = "",
+        realtime: RealtimeConfig | None = None,
+        recovery: Recovery | None = None,
+        stt_fallbacks: Sequence[STTConfig] = (),
+        llm_fallbacks: Sequence[LLMConfig] = (),
+        tts_fallbacks: Sequence[TTSConfig] = (),
+        mcp: Sequence[McpServer] = (),
     ) -> Agent:
         """An agent, checked. `llm`, `script`, `turn_taking` and `name` are as in `models.Agent`.
+
+        `agent_id` names the agent that is stored at the vendor, where the engine needs one; `realtime` says how a
+        speech-to-speech engine listens; `recovery` what the caller hears when a part fails; the `…_fallbacks` are tried in
+        their order when the provider before them fails; `mcp` are servers whose tools the agent has too.
 
         Raises ValueError for an unknown provider, a missing key or a tool that cannot work, TypeError for wrong types.
         """
@@ -130,6 +144,13 @@ class Patter:
             script=tuple(script),
             turn_taking=turn_taking or TurnTaking(),
             name=name,
+            agent_id=agent_id,
+            realtime=realtime or RealtimeConfig(),
+            recovery=recovery or Recovery(),
+            stt_fallbacks=tuple(stt_fallbacks),
+            llm_fallbacks=tuple(llm_fallbacks),
+            tts_fallbacks=tuple(tts_fallbacks),
+            mcp=tuple(mcp),
         )
         builders.check_agent(self._keys, made)
         return made
@@ -320,56 +341,15 @@ class Patter:
 
     # ------------------------------------------------------------------ values
 
-    @staticmethod
-    def deepgram(api_key: str, language: str = "en") -> STTConfig:
-        """Speech-to-text settings for the engine of this name."""
-        return builders.deepgram(api_key, language)
-
-    @staticmethod
-    def whisper(api_key: str, language: str = "en") -> STTConfig:
-        """Speech-to-text settings for the engine of this name."""
-        return builders.whisper(api_key, language)
-
-    @staticmethod
-    def embedded_stt(language: str = "en") -> STTConfig:
-        """Speech-to-text on this machine: no key, no network."""
-        return builders.embedded_stt(language)
-
-    @staticmethod
-    def elevenlabs(api_key: str, voice: str = "rachel") -> TTSConfig:
-        """Text-to-speech settings for the engine of this name."""
-        return builders.elevenlabs(api_key, voice)
-
-    @staticmethod
-    def openai_tts(api_key: str, voice: str = "alloy") -> TTSConfig:
-        """Text-to-speech settings for the engine of this name."""
-        return builders.openai_tts(api_key, voice)
-
-    @staticmethod
-    def embedded_tts(voice: str = "heart") -> TTSConfig:
-        """Text-to-speech on this machine: no key, no network."""
-        return builders.embedded_tts(voice)
-
-    @staticmethod
-    def guardrail(
-        name: str,
-        blocked_terms: list[str] | None = None,
-        check: Callable[[str], bool] | None = None,
-        replacement: str = "I'm sorry, I can't respond to that.",
-    ) -> dict[str, Any]:
-        """An output guardrail for `agent(guardrails=[...])`."""
-        return builders.guardrail(name, blocked_terms, check, replacement)
-
-    @staticmethod
-    def tool(
-        name: str,
-        description: str = "",
-        parameters: dict[str, Any] | None = None,
-        handler: object = None,
-        webhook_url: str = "",
-    ) -> dict[str, Any]:
-        """A tool for `agent(tools=[...])`; `parameters` is a JSON Schema. Raises ValueError without handler or webhook."""
-        return builders.tool(name, description, parameters, handler, webhook_url)
+    deepgram = staticmethod(builders.deepgram)
+    whisper = staticmethod(builders.whisper)
+    embedded_stt = staticmethod(builders.embedded_stt)
+    elevenlabs = staticmethod(builders.elevenlabs)
+    openai_tts = staticmethod(builders.openai_tts)
+    embedded_tts = staticmethod(builders.embedded_tts)
+    guardrail = staticmethod(builders.guardrail)
+    tool = staticmethod(builders.tool)
+    mcp_server = staticmethod(builders.mcp_server)
 
 
 def _check_is_agent(agent: object) -> None:

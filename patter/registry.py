@@ -6,6 +6,7 @@ It owns names and where to find their makers; it refuses to load any of them bef
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,9 @@ class Entry:
 
     make: Maker | str
     key: str = ""
+    source: str = ""
+    """The file that it was read from, beside an agent's; "" for all others."""
+    digest: str = ""
 
 
 STT: dict[str, Entry] = {
@@ -56,6 +60,22 @@ def add_provider(stage: Stage, name: str, make: Maker | str, *, key: str = "") -
     if name in entries and entries[name].make != make:
         raise ValueError(f"there is a {stage} provider {name!r} already: choose another name")
     entries[name] = Entry(make, key)
+
+
+def add_from_file(stage: Stage, reference: str, make: Maker, source: str, digest: str) -> str:
+    """Let an agent file's provider `module:function` be used, and return its name here.
+
+    It is the `reference` itself; a second file with the same one gets a number behind it. While `digest` says that nothing
+    has been edited, the maker that came first stays, so that what it made can be used again; after an edit the new one counts."""
+    entries = _STAGES[stage]
+    for number in itertools.count(1):
+        name = reference if number == 1 else f"{reference}#{number}"
+        entry = entries.get(name)
+        if entry is None or entry.source == source:
+            break
+    if entry is None or entry.digest != digest:
+        entries[name] = Entry(make, source=source, digest=digest)
+    return name
 
 
 def names(stage: Stage) -> tuple[str, ...]:

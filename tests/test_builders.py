@@ -195,7 +195,7 @@ def test_the_wrong_kind_of_thing_is_a_type_error(changes: dict[str, Any]) -> Non
     ("keys", "changes"),
     [
         (Keys(openai="k"), {"provider": "openai_realtime"}),
-        (Keys(elevenlabs="k"), {"provider": "elevenlabs_convai"}),
+        (Keys(elevenlabs="k"), {"provider": "elevenlabs_convai", "agent_id": "agent_01"}),
         (Keys(deepgram="k", elevenlabs="k"), {"stt": None, "tts": None}),
         (Keys(openai="k"), {"stt": STTConfig("whisper", ""), "tts": TTSConfig("openai", "")}),
         (Keys(), {"guardrails": [Guardrail("x", blocked_terms=["y"]), builders.guardrail("z")]}),

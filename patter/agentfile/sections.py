@@ -13,17 +13,12 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from patter import builders
+from patter.agentfile.engines import read_engines
 from patter.agentfile.modules import LookupFailed, Modules
 from patter.agentfile.table import Table
-from patter.builders import KEYLESS, PROVIDERS, STT_PROVIDERS, SYSTEM_TOOLS, TTS_PROVIDERS
-from patter.models import Agent, Guardrail, LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
+from patter.builders import SYSTEM_TOOLS
+from patter.models import Agent, Guardrail, ScriptRule, TurnTaking
 
-EMBEDDED = builders.embedded_stt().provider
-_VOICES = {
-    config.provider: config.voice
-    for config in (builders.embedded_tts(), builders.elevenlabs(""), builders.openai_tts(""))
-}
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every model's interface takes as a function name
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*|multi|auto")
 
@@ -35,22 +30,19 @@ def read_agent(top: Table, name: str, modules: Modules) -> Agent:
     if not _LANGUAGE.fullmatch(language):
         top.add("language", 'language must be a code such as "en" or "pt-BR"')
     tools = _tools(top, modules)
-    return replace(
+    agent = replace(
         agent,
         voice=top.text("voice", agent.voice, filled=True),
         model=top.text("model", agent.model, filled=True),
         language=language,
         first_message=top.text("first_message"),
-        provider=top.choice("provider", PROVIDERS, KEYLESS),
         variables=_variables(top),
-        stt=_stt(top, language),
-        tts=_tts(top),
-        llm=_llm(top),
         turn_taking=_turn_taking(top),
         tools=tools or None,
         guardrails=_guardrails(top, modules) or None,
         script=_script(top, [*SYSTEM_TOOLS, *(tool["name"] for tool in tools)]),
     )
+    return read_engines(top, agent, modules)
 
 
 def _variables(top: Table) -> dict[str, Any] | None:
@@ -61,36 +53,6 @@ def _variables(top: Table) -> dict[str, Any] | None:
         if not isinstance(value, (str, int, float)):
             table.add(key, f"the variable {key} must be a text, a number or true/false")
     return dict(table.data)
-
-
-def _stt(top: Table, language: str) -> STTConfig:
-    table = top.table("stt", "[stt]") or Table({}, ("stt",), top.problems)
-    table.only(("provider", "api_key", "language"))
-    provider = table.choice("provider", STT_PROVIDERS, EMBEDDED)
-    return STTConfig(provider, _key(table, provider), table.text("language", language, filled=True))
-
-
-def _tts(top: Table) -> TTSConfig:
-    table = top.table("tts", "[tts]") or Table({}, ("tts",), top.problems)
-    table.only(("provider", "api_key", "voice"))
-    provider = table.choice("provider", TTS_PROVIDERS, EMBEDDED)
-    voice = top.data.get("voice")
-    usual = voice if isinstance(voice, str) and voice else _VOICES[provider]
-    return TTSConfig(provider, _key(table, provider), table.text("voice", usual, filled=True))
-
-
-def _key(table: Table, provider: str) -> str:
-    if provider != EMBEDDED and "api_key" not in table:
-        table.add("provider", f'the provider "{provider}" needs api_key', 'write api_key = { env = "NAME" } below it')
-    return table.secret("api_key")
-
-
-def _llm(top: Table) -> LLMConfig | None:
-    table = top.table("llm", "[llm]")
-    if table is None:
-        return None
-    table.only(("base_url", "model", "api_key"))
-    return LLMConfig(table.text("model", filled=True), table.url("base_url"), table.secret("api_key"))
 
 
 def _turn_taking(top: Table) -> TurnTaking:
@@ -111,7 +73,7 @@ def _turn_taking(top: Table) -> TurnTaking:
 def _tools(top: Table, modules: Modules) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for table in top.tables("tools", "tool"):
-        table.only(("name", "description", "handler", "webhook_url", "parameters"))
+        table.only(("name", "description", "handler", "webhook_url", "parameters", "filler"))
         name = table.need("name", 'write name = "find_slots"')
         if name and not _TOOL_NAME.fullmatch(name):
             table.add("name", "a tool's name is made of letters, digits, _ and -, 64 at most")
@@ -130,6 +92,8 @@ def _tools(top: Table, modules: Modules) -> list[dict[str, Any]]:
             tool["handler"] = _function(table, "handler", modules, 2)
         if "webhook_url" in table:
             tool["webhook_url"] = table.url("webhook_url")
+        if "filler" in table:
+            tool["filler"] = table.text("filler", filled=True)
         made.append(tool)
     return made
 
@@ -195,7 +159,7 @@ def _script(top: Table, tools: list[str]) -> tuple[ScriptRule, ...]:
     for table in top.tables("script", "script rule"):
         table.only(("when", "say", "tool", "arguments", "hang_up"))
         tool = table.text("tool", filled=True)
-        if tool and tool not in tools:
+        if tool and tool not in tools and "mcp" not in top:  # a server's tools are known when it has been asked
             close = difflib.get_close_matches(tool, tools, n=1)
             fix = f'did you mean "{close[0]}"?' if close else "define it under [[tools]]"
             table.add("tool", f"{table.title} uses a tool that is not defined", fix)

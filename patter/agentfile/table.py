@@ -115,6 +115,17 @@ class Table:
             return default
         return value
 
+    def number(self, key: str, default: float, least: float, most: float) -> float:
+        """A number from `least` to `most`."""
+        value = self.data.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.add(key, f"{key} must be a number, not {kind_of(value)}")
+            return default
+        if not least <= value <= most:
+            self.add(key, f"{key} must be from {least:g} to {most:g}")
+            return default
+        return float(value)
+
     def choice(self, key: str, known: Sequence[str], default: str) -> str:
         """One of `known`."""
         if not self._is(key, str):
@@ -158,7 +169,8 @@ class Table:
 
     def tables(self, key: str, title: str) -> list[Table]:
         """An array of tables; each one's title is `title` with its number."""
-        fix = f"write [[{key}]] once for each, with its keys below"
+        header = ".".join((*map(str, self.path), key))
+        fix = f"write [[{header}]] once for each, with its keys below"
         if not self._is(key, list, fix):
             return []
         made = []

@@ -10,6 +10,7 @@ import pytest
 
 from patter.agentfile import CallerLine, check, load, parse
 from patter.exceptions import AgentFileError
+from patter.keys import VARIABLES
 from patter.models import LLMConfig, ScriptRule, STTConfig, TTSConfig, TurnTaking
 
 MINIMAL = 'system_prompt = "You answer the phone."\n'
@@ -97,6 +98,8 @@ not_callable = 3
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable in VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("DEEPGRAM_API_KEY", "dg-secret-value")
     (tmp_path / "brain.py").write_text(BRAIN)
     (tmp_path / "words_of_brain.py").write_text('WORD = "one"\n')
@@ -176,7 +179,7 @@ def test_the_version_follows_the_text(folder: Path) -> None:
         (MINIMAL + "name = 'a/b'\n", 2, "without slashes", ""),
         (MINIMAL + "[llm]\nbase_url = 'ftp://x'\n", 3, "base_url must be an http", ""),
         (MINIMAL + "[llm]\nbase_url = 'http://[x'\n", 3, "base_url must be an http", ""),
-        (MINIMAL + "[tts]\nprovider = 'openai'\n", 3, 'the provider "openai" needs api_key', "env ="),
+        (MINIMAL + "[tts]\nprovider = 'openai'\n", 3, 'the provider "openai" needs a key', "export OPENAI_API_KEY="),
         (MINIMAL + "[[tools]]\nname = 'x'\n", 2, "needs either handler or webhook_url", "module:function"),
         (MINIMAL + "[[tools]]\nhandler = 'brain:find_slots'\n", 2, "name is missing in tool 1", "name ="),
         (MINIMAL + "[[tools]]\nname = 'a b'\nhandler='brain:find_slots'\n", 3, "a tool's name is made of", ""),
