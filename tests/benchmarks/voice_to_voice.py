@@ -209,7 +209,9 @@ async def report_waits(running: Engine, caller: Caller, waits: list[float]) -> N
     for name in turns[0]["segments"]:
         print(f"  {name:>15} median {statistics.median(turn['segments'][name] for turn in turns):6.0f} ms")
     gaps = [abs(turn["total_ms"] - wait) for turn, wait in zip(turns, waits, strict=False)]
-    print(f"  measured at the ear minus told by the segments: median {statistics.median(gaps):.0f} ms, worst {max(gaps):.0f} ms")
+    print(
+        f"  measured at the ear minus told by the segments: median {statistics.median(gaps):.0f} ms, worst {max(gaps):.0f} ms"
+    )
 
 
 if __name__ == "__main__":
