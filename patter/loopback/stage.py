@@ -35,6 +35,8 @@ Actor = Callable[[Peer], Awaitable[None]]
 """Plays one socket: returns when it is over (the socket is closed then). ClientLeft may pass through it."""
 Handler = Callable[[Visit], Awaitable[web.StreamResponse]]
 """Answers one request."""
+Door = Callable[[web.Request], Refuse | None]
+"""Looks at an upgrade before it is granted: a refusal, or None to let it in."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class _Route:
     actor: Actor | None = None
     handler: Handler | None = None
     protocols: Sequence[str] = ()
+    door: Door | None = None
 
 
 class Stage:
@@ -139,9 +142,10 @@ class Stage:
             self.route(method, path, handler)
         queue.extend(exchanges)
 
-    def socket(self, path: str, actor: Actor, *, protocols: Sequence[str] = ()) -> None:
-        """Every socket at `path` is played by `actor`. `protocols`: those the vendor chooses from."""
-        self._routes.setdefault(SOCKET, []).append(_Route(path, _pattern(path), actor=actor, protocols=protocols))
+    def socket(self, path: str, actor: Actor, *, protocols: Sequence[str] = (), door: Door | None = None) -> None:
+        """Every socket at `path` that `door` lets in is played by `actor`. `protocols`: those the vendor chooses from."""
+        route = _Route(path, _pattern(path), actor=actor, protocols=protocols, door=door)
+        self._routes.setdefault(SOCKET, []).append(route)
 
     def route(self, method: str, path: str, handler: Handler) -> None:
         """Every request of `path` is answered by `handler`."""
@@ -191,6 +195,9 @@ class Stage:
             await anyio.sleep(fault.by_s)
         elif fault is not None and not isinstance(fault, CutAfter):
             return await self._fail(request, fault, route)
+        refusal = route.door(request) if route.door is not None else None
+        if refusal is not None:
+            return await self._fail(request, refusal, route)
         cut = fault if isinstance(fault, CutAfter) else None
         match = found.groupdict()
         return await (self._play(request, route, cut, match) if upgrade else self._serve(request, route, cut, match))

@@ -1,0 +1,85 @@
+"""Makes the recogniser that Deepgram settings ask for: which protocol, which parameters, which address.
+
+It owns those choices; it refuses to connect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from patter.audio.format import MULAW_8K, AudioFormat
+from patter.models import STTConfig
+from patter.providers.bench import Bench
+from patter.providers.deepgram.account import WARM_S as WARM_S
+from patter.providers.deepgram.account import target
+from patter.providers.deepgram.flux import FluxTranscriber
+from patter.providers.deepgram.nova import NovaTranscriber
+from patter.providers.dialer import Target
+from patter.wire.deepgram import PATH as NOVA_PATH
+from patter.wire.deepgram import nova_parameters, query_of
+from patter.wire.deepgram_flux import PATH as FLUX_PATH
+from patter.wire.deepgram_flux import bounded_timeout, flux_parameters
+
+DEFAULT_MODEL = "nova-3"
+EAGER = 0.5  # the confidence at which an answer is prepared: half of the usual way from its least value to the sure one
+LEAST_PAUSE_MS = 100  # pauses between words are shorter
+
+
+def make(config: STTConfig, bench: Bench) -> NovaTranscriber | FluxTranscriber:
+    """A recogniser for one call. Models whose name begins with "flux" speak the second protocol, all others the first.
+
+    Raises ValueError for an address that cannot be used."""
+    model = config.model or DEFAULT_MODEL
+    usual = target_of(config, bench)
+
+    def target_for(hears: AudioFormat) -> Target:
+        return usual if hears == bench.hears else target_of(config, replace(bench, hears=hears))
+
+    if is_flux(model):
+        given = "eot_timeout_ms" in config.options
+        timeout_ms = None if given else bounded_timeout(bench.turn_taking.max_silence_ms)
+        return FluxTranscriber(bench.dialer, bench.clock, target_for, model=model, timeout_ms=timeout_ms)
+    price_model = _price_model(model, _language(config, bench))
+    return NovaTranscriber(bench.dialer, bench.clock, target_for, model=model, price_model=price_model)
+
+
+def target_of(config: STTConfig, bench: Bench) -> Target:
+    """Where the recogniser will connect, for `Dialer.warm` (at most `WARM_S` seconds ahead). Raises ValueError."""
+    model, hears = config.model or DEFAULT_MODEL, bench.hears or MULAW_8K
+    parameters: dict[str, Any]
+    if is_flux(model):
+        path = FLUX_PATH
+        parameters = flux_parameters(
+            model,
+            hears,
+            language=_language(config, bench),
+            keyterms=config.keyterms,
+            eager_threshold=EAGER if config.eager else None,
+            timeout_ms=bounded_timeout(bench.turn_taking.max_silence_ms),
+        )
+    else:
+        path = NOVA_PATH
+        parameters = nova_parameters(
+            model,
+            hears,
+            language=_language(config, bench),
+            keyterms=config.keyterms,
+            endpointing_ms=max(LEAST_PAUSE_MS, bench.turn_taking.pause_ms),
+        )
+    query = query_of(parameters | config.options)
+    return target(bench.base_url or config.base_url, bench.key or config.api_key, path, query, model)
+
+
+def is_flux(model: str) -> bool:
+    """Whether a model speaks the second protocol."""
+    return model.startswith("flux")
+
+
+def _language(config: STTConfig, bench: Bench) -> str:
+    return config.language or bench.language
+
+
+def _price_model(model: str, language: str) -> str:
+    family = model.removesuffix("-general")
+    return f"{family}-multilingual" if family == "nova-3" and language == "multi" else family
