@@ -40,7 +40,7 @@ class ProviderError(PatterError):
     """A provider failed. `stage` is "stt", "llm", "tts", "agent", "vad", "tool" or "carrier"; `fix` tells what to do.
 
     `status` is the HTTP status or WebSocket close code (0: none), `code` the vendor's own word for it, `retry_after_s`
-    what the vendor asks to wait (None: it did not say)."""
+    what the vendor asks to wait (None: it did not say), `tries` how often it was tried before this was raised."""
 
     def __init__(
         self,
@@ -53,9 +53,10 @@ class ProviderError(PatterError):
         status: int = 0,
         code: str = "",
         retry_after_s: float | None = None,
+        tries: int = 1,
     ) -> None:
         self.problem, self.provider, self.stage, self.retryable, self.fix = problem, provider, stage, retryable, fix
-        self.status, self.code, self.retry_after_s = status, code, retry_after_s
+        self.status, self.code, self.retry_after_s, self.tries = status, code, retry_after_s, tries
         super().__init__(f"{provider}: {problem}" + (f" — {fix}" if fix else ""))
 
 
