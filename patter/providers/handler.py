@@ -6,8 +6,6 @@ with its traceback and becomes a ProviderError.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import inspect
 import json
 import logging
@@ -18,12 +16,14 @@ from functools import partial
 from typing import Any
 
 import aiohttp
+import anyio
 import anyio.to_thread
 
 from patter.control import CallControl
 from patter.exceptions import ProviderError
 from patter.models import IncomingHandler, IncomingMessage, OnMessage
 from patter.ports import Ask
+from patter.providers.webhook import signed
 from patter.signals import ResponderPiece, TextDelta
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ ANSWER_LIMIT = 64 * 1024
 """Bytes that a URL may answer: an hour of speech."""
 
 ANSWER_S = 30.0  # longer than this no caller waits
-SIGNATURE = "X-Patter-Signature"
 _END = object()
 
 
@@ -40,8 +39,8 @@ class HandlerResponder:
     """One call's `on_message`. `history` is the call's list of {role, text, timestamp}, which grows as it goes on.
 
     A function gets a dict (text, call_id, caller, callee, history), or as IncomingHandler an IncomingMessage, and `control` as
-    its second argument if it takes two. A URL gets the same dict as JSON over `http`; with `secret` a POST is signed:
-    HMAC-SHA256 of the body, in hex, in the header X-Patter-Signature. Raises ValueError for a URL of another kind."""
+    its second argument if it takes two. A URL gets the same dict as JSON over `http`; with `secret` it is signed: HMAC-SHA256
+    of the body (or the frame), in hex, in the header X-Patter-Signature. Raises ValueError for a URL of another kind."""
 
     name = "handler"
     model = "on_message"
@@ -60,7 +59,7 @@ class HandlerResponder:
         self._control = control
         self._history = history
         self._http = http
-        self._secret = secret.encode()
+        self._secret = secret
         if isinstance(on_message, str):
             if not on_message.startswith(("http://", "https://", "ws://", "wss://")):
                 raise ValueError(
@@ -125,37 +124,39 @@ class HandlerResponder:
     async def _post(self, url: str, data: dict[str, Any]) -> AsyncGenerator[str, None]:
         assert self._http is not None
         body = json.dumps(data, ensure_ascii=False, default=str).encode()
-        headers = {"Content-Type": "application/json"}
-        if self._secret:
-            headers[SIGNATURE] = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
+        headers = {"Content-Type": "application/json"} | signed(self._secret, body)
         timeout = aiohttp.ClientTimeout(total=ANSWER_S)
+        post = self._http.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
         try:
-            async with self._http.post(url, data=body, headers=headers, timeout=timeout) as response:
+            async with post as response:
                 answer = await response.content.read(ANSWER_LIMIT + 1)
                 while len(answer) <= ANSWER_LIMIT and (more := await response.content.read(ANSWER_LIMIT + 1)):
                     answer += more
                 if not 200 <= response.status < 300:
                     raise _failed(f"the on_message address answered with status {response.status}", "see its own log")
                 if len(answer) > ANSWER_LIMIT:
-                    raise _failed("the on_message address answered more than 64 KB", "answer shorter texts")
+                    raise _too_long()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _unreachable(error) from error
         yield _text(answer.decode("utf-8", "replace"))
 
     async def _stream(self, url: str, data: dict[str, Any]) -> AsyncGenerator[str, None]:
-        assert self._http is not None
         deadline = time.monotonic() + ANSWER_S
         left = ANSWER_LIMIT
         try:
-            async with self._http.ws_connect(url, max_msg_size=ANSWER_LIMIT) as socket:
-                await socket.send_str(json.dumps(data, ensure_ascii=False, default=str))
+            async with await self._asked(url, json.dumps(data, ensure_ascii=False, default=str)) as socket:
                 while True:
                     message = await socket.receive(timeout=max(0.0, deadline - time.monotonic()))
+                    if (
+                        message.type is aiohttp.WSMsgType.ERROR
+                        and socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+                    ):
+                        raise _too_long()
                     if message.type is not aiohttp.WSMsgType.TEXT:
                         raise _failed("the on_message address closed before it was done", 'end with {"done": true}')
-                    left -= len(message.data)
+                    left -= len(message.data.encode())
                     if left < 0:
-                        raise _failed("the on_message address answered more than 64 KB", "answer shorter texts")
+                        raise _too_long()
                     frame = json.loads(message.data)
                     if not isinstance(frame, dict):
                         raise ValueError("not an object")
@@ -166,6 +167,20 @@ class HandlerResponder:
             raise _unreachable(error) from error
         except ValueError as error:
             raise _failed("the on_message address sent a frame that is no JSON object", 'send {"text": …}') from error
+
+    async def _asked(self, url: str, frame: str) -> aiohttp.ClientWebSocketResponse:
+        """A socket to `url` on which the question has been sent."""
+        assert self._http is not None
+        with anyio.fail_after(ANSWER_S):
+            headers = signed(self._secret, frame.encode())
+            socket = await self._http.ws_connect(url, max_msg_size=ANSWER_LIMIT, headers=headers)
+        try:
+            with anyio.fail_after(ANSWER_S):  # a peer that reads nothing would take a long history for ever
+                await socket.send_str(frame)
+        except BaseException:
+            await socket.close()
+            raise
+        return socket
 
 
 def takes_two(handler: Callable[..., Any]) -> bool:
@@ -221,6 +236,10 @@ def _unreachable(error: Exception) -> ProviderError:
             f"the on_message address did not answer within {ANSWER_S:g} s", "answer faster, or in pieces over ws://"
         )
     return _failed(f"the on_message address cannot be reached ({type(error).__name__})", "check that its server runs")
+
+
+def _too_long() -> ProviderError:
+    return _failed("the on_message address answered more than 64 KB", "answer shorter texts")
 
 
 def _failed(problem: str, fix: str) -> ProviderError:

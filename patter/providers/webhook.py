@@ -1,11 +1,13 @@
 """POSTs JSON to addresses that users or models name, and only to such as an outsider may reach.
 
-It owns the address rules (checked when connecting, on every resolved address) and the size limits; it refuses to know what
-is asked or why.
+It owns that the rules of addresses hold when connecting, on every resolved address, that the body is signed, and the size
+limits; it refuses to know what is asked or why.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import socket
 from collections.abc import Mapping
@@ -25,6 +27,14 @@ PUBLIC = Reach()
 CONNECT_S = 5.0  # a server that has not accepted by then leaves the caller in silence for nothing
 
 
+SIGNATURE = "X-Patter-Signature"
+
+
+def signed(secret: str, body: bytes) -> dict[str, str]:
+    """The header that proves where `body` comes from: its HMAC-SHA256 in hex; none without a secret."""
+    return {SIGNATURE: hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()} if secret else {}
+
+
 class AddressRefused(OSError):
     """The address is not one that a webhook may reach."""
 
@@ -32,9 +42,9 @@ class AddressRefused(OSError):
 class _GuardedResolver(AbstractResolver):
     """Resolves names and gives only allowed addresses: the connection goes to what was checked, not to a second look-up."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, inner: AbstractResolver) -> None:
         self._reach = reach
-        self._inner = aiohttp.ThreadedResolver()
+        self._inner = inner
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -50,10 +60,14 @@ class _GuardedResolver(AbstractResolver):
 
 
 class Webhooks:
-    """One HTTP client for all webhooks of an engine. Use it as an async context manager, or `aclose()` it."""
+    """One HTTP client for all webhooks of an engine. Use it as an async context manager, or `aclose()` it.
 
-    def __init__(self, reach: Reach = PUBLIC) -> None:
+    With a `secret` each body is signed in the header X-Patter-Signature. `resolver` looks up names (else the system's)."""
+
+    def __init__(self, reach: Reach = PUBLIC, *, secret: str = "", resolver: AbstractResolver | None = None) -> None:
         self._reach = reach
+        self._secret = secret
+        self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Webhooks:
@@ -68,11 +82,13 @@ class Webhooks:
         Raises ProviderError; it is `retryable` unless the address itself is not allowed."""
         target = self._checked(url)
         if self._session is None:
-            resolver = _GuardedResolver(self._reach)
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver))
+            self._session = self._opened()
+        sent = json.dumps(payload, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"} | signed(self._secret, sent)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
+        post = self._session.post(target, data=sent, headers=headers, timeout=timeout, allow_redirects=False)
         try:
-            async with self._session.post(target, json=payload, timeout=timeout, allow_redirects=False) as response:
+            async with post as response:
                 if not 200 <= response.status < 300:
                     raise _failed(f"the webhook answered with status {response.status}")
                 body = await response.content.read(REPLY_LIMIT + 1)
@@ -97,13 +113,27 @@ class Webhooks:
         except ValueError as error:
             raise _failed("the webhook's answer is not JSON") from error
 
+    def _opened(self) -> aiohttp.ClientSession:
+        resolver = _GuardedResolver(self._reach, self._resolver or aiohttp.ThreadedResolver())
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=resolver),
+            cookie_jar=aiohttp.DummyCookieJar(),  # one webhook's cookies are none of another's business
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,  # a small answer may unpack to a gigabyte
+        )
+
     def _checked(self, url: str) -> URL:
-        target = URL(url)
+        try:
+            target = URL(url)
+        except ValueError:
+            raise _refused("the address cannot be read") from None
         if target.scheme not in ("http", "https") or not target.host:
             raise _refused("the address must begin with http:// or https://")
         try:
             allowed = self._reach.allows(target.host)
         except ValueError:
+            if _is_number(target.host):
+                raise _refused(f"{target.host} is an address in an unusual spelling") from None
             return target  # a name: the resolver looks at what it stands for
         if not allowed:
             raise _refused(f"{target.host} is a private or internal address")
@@ -113,6 +143,15 @@ class Webhooks:
         """Close the connections that were kept open."""
         if self._session is not None:
             await self._session.close()
+
+
+def _is_number(host: str) -> bool:
+    """Whether the system would take `host` for an IPv4 address (127.1, 0x7f000001, 2130706433) and look up no name."""
+    try:
+        socket.inet_aton(host.rstrip("."))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _failed(problem: str) -> ProviderError:

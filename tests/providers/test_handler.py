@@ -193,6 +193,31 @@ async def test_a_post_is_signed_when_there_is_a_secret() -> None:
         assert await answer(f"http://{url}", http=session) == ["False"]
 
 
+async def test_the_question_over_a_websocket_is_signed_too() -> None:
+    async def reply(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        expected = hmac.new(b"s3cret", (await socket.receive_str()).encode(), hashlib.sha256).hexdigest()
+        await socket.send_json({"text": str(request.headers.get("X-Patter-Signature") == expected), "done": True})
+        return socket
+
+    async with served(reply) as (url, session):
+        assert await answer(f"ws://{url}", http=session, secret="s3cret") == ["True"]
+
+
+async def test_what_was_signed_for_one_address_goes_to_no_other() -> None:
+    asked: list[str] = []
+
+    async def reply(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        return web.Response(status=307, headers={"Location": str(request.url)})
+
+    async with served(reply) as (url, session):
+        with pytest.raises(ProviderError, match="status 307"):
+            await answer(f"http://{url}", http=session, secret="s3cret")
+    assert asked == ["POST"]
+
+
 @pytest.mark.parametrize(
     ("response", "says"), [(web.Response(status=500), "status 500"), (web.Response(text="x" * 70_000), "64 KB")]
 )
@@ -226,6 +251,8 @@ async def test_a_websocket_streams_until_it_is_done() -> None:
         (["[]"], "no JSON object"),
         (["{"], "no JSON object"),
         (['{"text": "' + "x" * 40_000 + '"}'] * 2, "64 KB"),
+        (['{"text": "' + "ü" * 17_000 + '"}'] * 2, "64 KB"),
+        (['{"text": "' + "x" * 70_000 + '"}'], "64 KB"),
     ],
 )
 async def test_a_bad_stream_is_an_error(frames: list[str], says: str) -> None:
@@ -248,6 +275,18 @@ async def test_an_address_that_does_not_answer_is_an_error(scheme: str) -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ProviderError, match="cannot be reached"):
             await answer(f"{scheme}://127.0.0.1:1/reply", http=session)
+
+
+async def test_an_address_that_never_opens_its_websocket_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patter.providers.handler.ANSWER_S", 0.05)
+
+    async def reply(request: web.Request) -> web.Response:
+        await anyio.Event().wait()  # until the client goes, which cancels this
+        return web.Response()
+
+    async with served(reply) as (url, session):
+        with pytest.raises(ProviderError, match="did not answer within"):
+            await answer(f"ws://{url}", http=session)
 
 
 @pytest.mark.parametrize("scheme", ["http", "ws"])
