@@ -20,7 +20,8 @@ CALM_ENDS = (
 class Entry:
     """One thing in the transcript. `rev` grows with every change, so that a drawn copy knows when it is old.
 
-    kind "caller": state "partial", "final" or "acknowledged". kind "agent": "making", "speaking", "paused", "done",
+    kind "caller": state "partial", "awaited" (its turn is answered, its words are not written down yet), "final" or
+    "acknowledged". kind "agent": "making", "speaking", "paused", "done",
     "interrupted"; `text` is what was generated, `heard` what the caller got, `dropped` what was never played.
     kind "tool": "running", "ok", "failed"; `detail` is its output. kind "mark": a remark, state "info", "warn" or "bad".
     """
@@ -34,6 +35,7 @@ class Entry:
     detail: str = ""
     ms: float = 0.0
     reply_id: int = -1
+    turn: int = -1
     tool_id: str = ""
     source: str = ""
     rev: int = 0

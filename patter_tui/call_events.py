@@ -66,6 +66,8 @@ def _ended(call: Call, event: ev.CallEnded) -> set[str]:
     for entry in call.entries:
         if entry.kind == "agent" and entry.state in ("making", "speaking", "paused"):
             _close_reply(entry)
+        elif entry.state == "awaited":
+            entry.state, entry.rev = "final", entry.rev + 1
     text = f"call ended: {event.reason.replace('_', ' ')}" + (f" ({event.detail})" if event.detail else "")
     call.mark(event.at, text, "bad" if event.reason in ("failed", "engine_died", "line_lost") else "info")
     return {"transcript", "turns", "status"}
@@ -99,9 +101,20 @@ def _partial(call: Call, event: ev.CallerPartial) -> set[str]:
 
 def _said(call: Call, event: ev.CallerSaid) -> set[str]:
     entry = call.partial() or call.add(Entry("caller", event.at))
-    entry.text, entry.state, entry.source, entry.rev = event.text, "final", event.source, entry.rev + 1
+    state = "awaited" if event.pending else "final"
+    text = event.text or (entry.text if event.pending else "")  # an engine may have told some words already
+    entry.text, entry.state, entry.source, entry.rev = text, state, event.source, entry.rev + 1
+    entry.turn = event.turn
     call.floor = "thinking"
     return {"transcript", "status"}
+
+
+def _transcribed(call: Call, event: ev.CallerTranscribed) -> set[str]:
+    for entry in reversed(call.entries):
+        if entry.kind == "caller" and entry.turn == event.turn:
+            entry.text, entry.state, entry.rev = event.text, "final", entry.rev + 1
+            return {"transcript"}
+    return set()
 
 
 def _acknowledged(call: Call, event: ev.CallerAcknowledged) -> set[str]:
@@ -288,6 +301,7 @@ _HANDLERS: dict[type[ev.Event], Callable[[Call, Any], set[str]]] = {
     ev.CallerSpeechStopped: _speech_stopped,
     ev.CallerPartial: _partial,
     ev.CallerSaid: _said,
+    ev.CallerTranscribed: _transcribed,
     ev.CallerAcknowledged: _acknowledged,
     ev.DigitPressed: _digit,
     ev.ReplyStarted: _reply_started,

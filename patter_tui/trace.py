@@ -22,6 +22,8 @@ _LABELS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.CallerSpeechStarted: lambda event: "voice start",
     ev.CallerSpeechStopped: lambda event: "voice end",
     ev.CallerSaid: lambda event: f"turn {event.turn} complete",
+    ev.CallerTranscribed: lambda event: f"turn {event.turn} written down",
+    ev.ConnectionUsed: lambda event: "" if event.reused else f"{event.stage} connected in {event.ms:.0f} ms",
     ev.CallerAcknowledged: lambda event: "acknowledged",
     ev.DigitPressed: lambda event: f"key {event.digit}",
     ev.ReplyStarted: lambda event: f"reply {event.reply_id} asked",

@@ -131,9 +131,7 @@ async def opened(link: Link, events: Events, line: PhoneLine, told: Callable[[Ph
     return line
 
 
-def run(
-    main: Callable[[], Awaitable[int]], left: Callable[[], Awaitable[int]], complain: Callable[[str], None]
-) -> int:
+def run(main: Callable[[], Awaitable[int]], left: Callable[[], Awaitable[int]], complain: Callable[[str], None]) -> int:
     """Run a command until it ends, or until somebody presses Ctrl+C or ends us: then `left` says what goes on.
 
     Returns the exit code: what cannot be done as asked (2) or has failed (1) is told to `complain`."""

@@ -73,6 +73,10 @@ def _body(entry: Entry, room: int, glyphs: Glyphs) -> tuple[Row, Row]:
 
 def _caller(entry: Entry, glyphs: Glyphs) -> Row:
     text = clean(entry.text)
+    if entry.state == "awaited":
+        return ((text, "pending"), (" " if text else "", ""), (glyphs.busy, "pending"))
+    if entry.state == "final" and not text and entry.source == "voice":
+        return (("(spoken; nobody could write it down)", "muted"),)
     if entry.state == "partial":
         return ((text, "pending"), (f" {glyphs.caret}", "accent"))
     if entry.state == "acknowledged":

@@ -103,7 +103,21 @@ def waterfall(turn: TurnMeasured | None, width: int, glyphs: Glyphs) -> list[Row
         )
     )  # fmt: skip
     rows += wrap(((cause(turn), "muted"),), width)
+    if turn.connections:
+        rows += wrap(((connections(turn), "muted"),), width)
     return rows
+
+
+STAGES = {"stt": "recogniser", "llm": "model", "tts": "voice"}
+
+
+def connections(turn: TurnMeasured) -> str:
+    """Over which connections the providers were reached, in one sentence."""
+    kept = [STAGES.get(stage, stage) for stage, took in turn.connections.items() if took <= 0]
+    new = [f"{STAGES.get(stage, stage)} ({took:.0f} ms)" for stage, took in turn.connections.items() if took > 0]
+    told = [f"connection kept: {', '.join(kept)}" if kept else "", f"newly connected: {', '.join(new)}" if new else ""]
+    sentence = "; ".join(part for part in told if part)
+    return sentence[:1].upper() + sentence[1:] + "."
 
 
 AT_ONCE_MS = 50.0  # a typed turn and a script: nobody waits that long for anything

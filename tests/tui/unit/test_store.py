@@ -245,3 +245,24 @@ def test_a_list_that_was_on_its_way_does_not_make_an_answered_call_ring_again() 
     apply(state, ev.CallStarted(call_id="a"))
     store.set_rows(state, [{"call_id": "a", "state": "ringing"}], asked_with=("a",))
     assert state.rows["a"].state == "live"
+
+
+def test_words_that_follow_later_stand_where_they_were_said() -> None:
+    c = {"call_id": CALL}
+    said = [
+        ev.CallStarted(**c, at=START, seq=1),
+        ev.CallerSaid(**c, at=START + 1, seq=2, turn=1, text="", pending=True),
+        ev.ReplyStarted(**c, at=START + 1.1, seq=3, turn=1, reply_id=1),
+        ev.ReplyText(**c, at=START + 1.2, seq=4, reply_id=1, text="Gladly."),
+    ]
+    waiting = watched(said)
+    assert [(entry.kind, entry.state) for entry in waiting.entries] == [("caller", "awaited"), ("agent", "making")]
+
+    known = watched([*said, ev.CallerTranscribed(**c, at=START + 1.4, seq=5, turn=1, text="Can you help me?")])
+    assert [(entry.kind, entry.text) for entry in known.entries] == [
+        ("caller", "Can you help me?"),
+        ("agent", "Gladly."),
+    ]
+
+    ended = watched([*said, ev.CallEnded(**c, at=START + 2, seq=5, reason="caller_hung_up")])
+    assert ended.entries[0].state == "final"

@@ -211,3 +211,17 @@ def test_figures_are_short_and_plain() -> None:
     assert short_arguments('{"day": "tuesday", "after_four": true}') == "day=tuesday, after_four=true"
     assert rest_of("one two three", "ONE two") == "three"
     assert Call("x").typical_ms() == 0.0
+
+
+def test_a_turn_says_over_which_connections_it_went() -> None:
+    turn = measured(1, 2, connections={"stt": 0.0, "llm": 41.6, "tts": 0.0})
+    assert turns.connections(turn) == "Connection kept: recogniser, voice; newly connected: model (42 ms)."
+    assert "newly connected" in " ".join(plain(row) for row in turns.waterfall(turn, 120, UNICODE))
+    assert "onnect" not in " ".join(plain(row) for row in turns.waterfall(measured(1, 2), 120, UNICODE))
+
+
+def test_spoken_words_that_nobody_wrote_down_yet_are_shown_as_such() -> None:
+    awaited = transcript.entry_rows(Entry("caller", START, state="awaited", turn=1), 80, ASCII)
+    unknown = transcript.entry_rows(Entry("caller", START, state="final", source="voice"), 80, ASCII)
+    assert ASCII.busy in plain(awaited[0])
+    assert "nobody could write it down" in plain(unknown[0])
