@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
+from anyio.abc import TaskGroup
 
 from patter.audio.format import AudioFormat
 from patter.clock import Clock
@@ -23,7 +24,8 @@ class Bench:
     `http` and `dialer` are shared by all calls. `key` is the API key to use and `base_url` another address of the vendor (""
     = its own). `hears` and `plays` are the line's formats: a provider that can take or give them spares every conversion.
     `language` is the agent's (BCP-47). `note` takes a sentence for the user about what was chosen, before the call begins.
-    `shared` keeps what is built once for all calls (a model, a voice list), by a key of the maker's own."""
+    `shared` keeps what is built once for all calls (a model, a voice list), by a key of the maker's own. `tasks` lives as long
+    as the workshop: what is kept between calls may run there (None: nothing can)."""
 
     http: aiohttp.ClientSession
     dialer: Dialer
@@ -36,3 +38,4 @@ class Bench:
     turn_taking: TurnTaking = field(default=TurnTaking())
     note: Callable[[str], None] = lambda sentence: None
     shared: dict[str, object] = field(default_factory=dict)
+    tasks: TaskGroup | None = None
