@@ -66,10 +66,12 @@ class Context:
             self.agent(reply_id, left)
         self._entries = [entry for entry in self._entries if entry.role == "user" or entry.text or entry.calls]
 
-    def messages(self) -> list[Message]:
-        """The context in chat form; consecutive turns of the caller are one message."""
+    def messages(self, *, likely: str = "") -> list[Message]:
+        """The context in chat form; consecutive turns of the caller are one message.
+
+        `likely`: as if the caller had said this as well."""
         messages: list[Message] = []
-        for entry in self._entries:
+        for entry in [*self._entries, _Entry("user", likely)] if likely else self._entries:
             if entry.role == "user":
                 if messages and messages[-1]["role"] == "user":
                     messages[-1] = {"role": "user", "content": f"{messages[-1]['content']} {entry.text}"}

@@ -37,7 +37,9 @@ UTTERANCE_MEMORY_S = 8  # what a turn model listens to
 
 
 class Ears:
-    """Listens to one caller. `tell` receives the signals; all its work is synchronous except the transcriber's task."""
+    """Listens to one caller. `tell` receives the signals; all its work is synchronous except the transcriber's task.
+
+    `failed(error)`: the transcriber can go on no more; that has been told by then."""
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class Ears:
         settings: TurnTaking,
         clock: Clock,
         tell: Tell,
+        *,
+        failed: Callable[[ProviderError], None] | None = None,
     ) -> None:
         self._transcriber = transcriber
         self._detector = detector
@@ -54,6 +58,7 @@ class Ears:
         self._settings = settings
         self._clock = clock
         self._tell = tell
+        self._failed = failed
         self._gate = VoiceGate(
             VoiceGateConfig(
                 min_speech_ms=settings.min_speech_ms,
@@ -140,6 +145,8 @@ class Ears:
         except ProviderError as error:
             self._tell(Faulted(error.stage or "stt", error.provider, error.problem, error.fix))
             self._finish(Transcribed("", True, self._clock.now(), self._clock.now()))
+            if self._failed is not None:
+                self._failed(error)
 
     def _heard(self, words: TranscriberSignal) -> None:
         if not isinstance(words, Transcribed):

@@ -8,38 +8,64 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import anyio
+
 from patter.audio.format import AudioChunk
 from patter.clock import Clock
+from patter.exceptions import ProviderError
 from patter.mailbox import Mailbox
 from patter.ports import Screen, Synthesizer
-from patter.signals import ConversationSignal, Guarded, ReplyAudio, ReplyReached, ReplyStage, ReplyText, Spent, Used
+from patter.signals import (
+    ConversationSignal,
+    Faulted,
+    Guarded,
+    ReplyAudio,
+    ReplyReached,
+    ReplyStage,
+    ReplyText,
+    Spent,
+    Used,
+)
 from patter.turns.sentences import SentenceCutter
 
 Tell = Callable[[ConversationSignal], None]
 
 
 class Mouth:
-    """Speaks one reply: run `speak` beside, `write` the text, `close` at the end. `synthesizer` None = text only."""
+    """Speaks one reply: run `speak` beside, `write` the text, `close` at the end. `synthesizer` None = text only.
+
+    `voice` is held for each sentence, so that two replies never sound through each other."""
 
     def __init__(
-        self, reply_id: int, synthesizer: Synthesizer | None, screen: Screen, clock: Clock, tell: Tell
+        self,
+        reply_id: int,
+        synthesizer: Synthesizer | None,
+        screen: Screen,
+        clock: Clock,
+        tell: Tell,
+        voice: anyio.Lock,
     ) -> None:
         self._reply_id = reply_id
         self._synthesizer = synthesizer
         self._screen = screen
         self._clock = clock
         self._tell = tell
+        self._voice = voice
         self._cutter = SentenceCutter()
+        self._sounding = False  # sound of the sentence that is being synthesised has come
         self._reached: set[ReplyStage] = set()
         self._sentences: Mailbox[str] = Mailbox()
         self.text = ""
         """What has been given to synthesis so far: the reply as it will be spoken."""
+        self.began = False
+        """Whether any of the text that is being written has come, spoken or not; the writer takes it back for a new try."""
         self.blocked = False
         """Whether a guardrail ended the reply: nothing more of it may be spoken."""
 
     def write(self, text: str) -> None:
         """More of the reply's text, as the model writes it."""
         if text.strip():
+            self.began = True
             self._reach("first_token")
         for sentence in self._cutter.push(text):
             self._say(sentence)
@@ -49,36 +75,58 @@ class Mouth:
         for sentence in self._cutter.flush():
             self._say(sentence)
 
+    def recite(self, text: str) -> None:
+        """Speak a text of the agent's definition as it is, in place of the sentence that was being written."""
+        self._cutter = SentenceCutter()
+        if text.strip() and not self.blocked:
+            self._reach("first_token")
+            self._speak(text.strip())
+
     def close(self) -> None:
         """The text is complete."""
         self.pause()
         self._sentences.close()
 
     async def speak(self) -> None:
-        """Synthesise sentence by sentence until `close`. Raises ProviderError."""
-        if self._synthesizer is not None:
-            await self._voice(self._synthesizer)
-
-    async def _voice(self, synthesizer: Synthesizer) -> None:
+        """Synthesise sentence by sentence until `close`. Raises ProviderError when a sentence fails twice."""
+        if self._synthesizer is None:
+            return
         async for sentence in self._sentences:
-            await self._voice_one(synthesizer, sentence)
+            async with self._voice:
+                await self._sound(self._synthesizer, sentence)
 
-    async def _voice_one(self, synthesizer: Synthesizer, sentence: str) -> None:
-        spent: Spent | None = None
-        first = sentence
+    async def _sound(self, synthesizer: Synthesizer, sentence: str) -> None:
+        """A sentence that fails before it sounds is tried once more; of one that breaks off the rest is lost."""
+        for again in (True, False):
+            self._sounding = False
+            try:
+                await self._synthesise(synthesizer, sentence)
+                return
+            except ProviderError as error:
+                if not error.retryable or not (self._sounding or (again and error.tries < 2)):
+                    raise
+                self._tell(Faulted(error.stage or "tts", error.provider, error.problem, error.fix))
+                if self._sounding:
+                    return
+
+    async def _synthesise(self, synthesizer: Synthesizer, sentence: str) -> None:
+        charged = refused = False
         try:
             async for piece in synthesizer.synthesize(sentence):
                 if isinstance(piece, AudioChunk):
                     self._reach("first_audio")
-                    self._tell(ReplyAudio(self._reply_id, piece, first))
-                    first = ""
+                    self._tell(ReplyAudio(self._reply_id, piece, "" if self._sounding else sentence))
+                    self._sounding = True
                 elif isinstance(piece, Spent):
-                    spent = piece
+                    charged = True
                     self._used(synthesizer, piece)
                 else:
                     self._tell(piece)
+        except ProviderError:
+            refused = not self._sounding
+            raise
         finally:
-            if spent is None:
+            if not charged and not refused:
                 self._used(synthesizer, Spent({"characters": float(len(sentence))}))
 
     def _used(self, synthesizer: Synthesizer, spent: Spent) -> None:
@@ -93,8 +141,10 @@ class Mouth:
         if guardrail is not None:
             self.blocked = True
             self._tell(Guarded(guardrail, self._reply_id))
-        if not spoken.strip():
-            return
+        if spoken.strip():
+            self._speak(spoken)
+
+    def _speak(self, spoken: str) -> None:
         self._reach("first_sentence")
         self.text = f"{self.text} {spoken}".strip()
         self._tell(ReplyText(self._reply_id, spoken, self._clock.now()))

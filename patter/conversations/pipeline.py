@@ -1,7 +1,7 @@
 """The pipeline engine: speech-to-text → responder → text-to-speech as one `Conversation`.
 
 It owns the order of replies and the model's context; it refuses to know the caller's line, which tools exist or what was
-heard (the session tells). Replies are made one after another; an interrupted one stops wherever it is.
+heard (the session tells). Replies are made one after another, fillers beside them; an interrupted one stops wherever it is.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ from patter.audio.format import AudioChunk
 from patter.builders import fill_variables
 from patter.clock import Clock
 from patter.conversations.context import Context
-from patter.conversations.ears import Ears
+from patter.conversations.draft import Draft
+from patter.conversations.hearing import Hearing, Recogniser
 from patter.conversations.mouth import Mouth
 from patter.exceptions import ProviderError
 from patter.mailbox import Mailbox
 from patter.models import Agent
-from patter.ports import Ask, Brief, Responder, Synthesizer, Transcriber, TurnModel, VoiceDetector
+from patter.ports import (
+    Ask,
+    Brief,
+    Responder,
+    StreamingTranscriber,
+    Synthesizer,
+    Transcriber,
+    TurnModel,
+    VoiceDetector,
+)
 from patter.signals import (
     ConnectionUsed,
     ConversationSignal,
@@ -31,6 +41,7 @@ from patter.signals import (
     ReplyEnded,
     ReplyKind,
     ReplyStarted,
+    ResponderPiece,
     TextDelta,
     TokensUsed,
     ToolAsked,
@@ -38,7 +49,8 @@ from patter.signals import (
     Used,
 )
 
-APOLOGY = "I'm sorry, I'm having a technical problem. Could you say that again?"
+RETRY_S = 0.25
+LONGEST_WAIT_S = 2.0  # a model that asks to be left alone for longer is out for this turn
 TOOL_ROUNDS = 8  # a model that asks for tools more often than this within one reply is going round in circles
 FINAL_TOOLS = frozenset({"end_call"})  # after these the model is not asked for more words
 
@@ -48,11 +60,16 @@ class _Reply:
     reply_id: int
     kind: ReplyKind
     text: str | None  # given word for word, or None: ask the responder
+    draft: Draft | None = None  # what the responder was asked early
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
 
 class Pipeline:
-    """One call's pipeline. Without a transcriber and detector it only reads; without a synthesizer it only writes."""
+    """One call's pipeline. Without a `transcriber` (with its `detector`) or a `listener` it only reads; without a
+    `synthesizer` it only writes.
+
+    `fallback_ears` make the recognisers that take over when one fails. `drafts`: whether the responder may be asked early,
+    perhaps in vain, when the recogniser foresees the end of a turn (no: asking it has effects)."""
 
     def __init__(
         self,
@@ -63,19 +80,34 @@ class Pipeline:
         detector: VoiceDetector | None = None,
         turn_model: TurnModel | None = None,
         synthesizer: Synthesizer | None = None,
+        listener: StreamingTranscriber | None = None,
+        fallback_ears: Sequence[Callable[[], Recogniser]] = (),
+        drafts: bool = True,
     ) -> None:
         self._responder = responder
         self._clock = clock
-        self._transcriber = transcriber
-        self._detector = detector
-        self._turn_model = turn_model
+        first = listener or transcriber
+        self._hearing = Hearing(
+            [*([lambda: first] if first is not None else []), *fallback_ears],
+            detector,
+            turn_model,
+            clock,
+            self._tell,
+            prepare=self._prepare,
+            discard=self._discard,
+        )
+        self._hears = first is not None
+        self._drafts = drafts
         self._synthesizer = synthesizer
         self._context = Context()
         self._signals: Mailbox[ConversationSignal] = Mailbox()
         self._queue: Mailbox[_Reply] = Mailbox()
         self._waiting: dict[int, _Reply] = {}  # replies made or being made that may still be interrupted
         self._answers: dict[str, anyio.Event] = {}
-        self._ears: Ears | None = None
+        self._fillers: set[int] = set()  # they bridge a silence: the model is not told of them
+        self._voice = anyio.Lock(fast_acquire=True)
+        self._draft: Draft | None = None
+        self._tasks: TaskGroup | None = None
         self._next_reply = 0
         self._agent: Agent | None = None
         self._brief: Brief | None = None
@@ -87,35 +119,47 @@ class Pipeline:
             self._synthesizer = None
         elif self._synthesizer is not None:
             await self._synthesizer.start()
-        if brief.hears is not None and self._transcriber is not None and self._detector is not None:
-            settings = brief.agent.turn_taking
-            self._ears = Ears(self._transcriber, self._detector, self._turn_model, settings, self._clock, self._tell)
-            await self._ears.start(brief.hears, tasks)
+        self._tasks = tasks
+        if brief.hears is not None and self._hears:
+            await self._hearing.start(brief.agent.turn_taking, brief.hears, tasks)
         tasks.start_soon(self._make_replies)
 
     def hear(self, chunk: AudioChunk) -> None:
         """One frame of caller audio."""
-        if self._ears is not None:
-            self._ears.hear(chunk)
+        self._hearing.hear(chunk)
 
     async def read(self, text: str) -> None:
         """The caller's turn: answer it."""
         self._context.caller(text)
-        self._begin("answer", None)
+        draft, self._draft = self._draft, None
+        if draft is not None and not draft.answers(self._ask()):
+            draft.discard()
+            draft = None
+        self._begin(_Reply(self._number(), "answer", None, draft))
 
     async def reply(self, utterance: str) -> None:
         """A pipeline's utterances have words: it is never asked for this."""
 
     async def speak(self, text: str, kind: str = "say") -> None:
         """Say `text` word for word, after what is being said already."""
-        self._begin("greeting" if kind == "greeting" else "filler" if kind == "filler" else "say", text)
+        if kind == "filler":
+            reply = _Reply(self._number(), "filler", text)
+            self._fillers.add(reply.reply_id)
+            self._announce(reply)
+            if self._tasks is not None:  # beside the reply that may be waiting for a tool
+                self._tasks.start_soon(self._make_one, reply)
+        else:
+            self._begin(_Reply(self._number(), "greeting" if kind == "greeting" else "say", text))
 
     async def interrupt(self, reply_id: int, heard: str, heard_ms: float) -> None:
         """Stop making this reply and keep only `heard` of it."""
         reply = self._waiting.pop(reply_id, None)
         if reply is not None:
             reply.scope.cancel()
-        self._context.cut(reply_id, heard)
+            if reply.draft is not None:
+                reply.draft.discard()
+        if reply_id not in self._fillers:
+            self._context.cut(reply_id, heard)
 
     async def answer(self, tool_id: str, output: str) -> None:
         """A tool's result."""
@@ -127,8 +171,7 @@ class Pipeline:
     def update(self, agent: Agent) -> None:
         """Use this definition from the next reply on."""
         self._agent = agent
-        if self._ears is not None:
-            self._ears.settle(agent.turn_taking)
+        self._hearing.settle(agent.turn_taking)
 
     def straight(self, play: Callable[[ReplyAudio], None]) -> None:
         """Sound goes straight to `play`, whenever nothing that was said before it waits."""
@@ -141,35 +184,47 @@ class Pipeline:
 
     async def aclose(self) -> None:
         """Stop listening and speaking. The providers are shared and stay open."""
-        if self._ears is not None:
-            await self._ears.aclose()
+        self._discard()
+        await self._hearing.aclose()
         self._queue.close()
         self._signals.close()
 
     def _tell(self, signal: ConversationSignal) -> None:
         self._signals.put(signal)
 
-    def _begin(self, kind: ReplyKind, text: str | None) -> None:
+    # ------------------------------------------------------------------ replies, one after another
+
+    def _number(self) -> int:
         self._next_reply += 1
-        reply = _Reply(self._next_reply, kind, text)
-        self._waiting[reply.reply_id] = reply
-        self._tell(ReplyStarted(reply.reply_id, kind, self._clock.now()))
+        return self._next_reply
+
+    def _begin(self, reply: _Reply) -> None:
+        self._announce(reply)
         self._queue.put(reply)
+
+    def _announce(self, reply: _Reply) -> None:
+        self._waiting[reply.reply_id] = reply
+        self._tell(ReplyStarted(reply.reply_id, reply.kind, self._clock.now()))
 
     async def _make_replies(self) -> None:
         async for reply in self._queue:
-            if not reply.scope.cancel_called:
-                with reply.scope:
-                    await self._make(reply)
-            self._waiting.pop(reply.reply_id, None)
+            await self._make_one(reply)
+
+    async def _make_one(self, reply: _Reply) -> None:
+        if not reply.scope.cancel_called:
+            with reply.scope:
+                await self._make(reply)
+        self._waiting.pop(reply.reply_id, None)
 
     async def _make(self, reply: _Reply) -> None:
         assert self._brief is not None
-        mouth = Mouth(reply.reply_id, self._synthesizer, self._brief.screen, self._clock, self._tell)
+        mouth = Mouth(reply.reply_id, self._synthesizer, self._brief.screen, self._clock, self._tell, self._voice)
         async with anyio.create_task_group() as both:
-            both.start_soon(self._voice, mouth)
+            both.start_soon(self._speak, mouth)
             if reply.text is None:
                 await self._respond(reply, mouth)
+            elif reply.kind == "filler":
+                mouth.recite(reply.text)
             else:
                 mouth.write(reply.text)
                 mouth.pause()
@@ -177,21 +232,18 @@ class Pipeline:
             mouth.close()
         self._tell(ReplyEnded(reply.reply_id, self._clock.now()))
 
-    async def _voice(self, mouth: Mouth) -> None:
+    async def _speak(self, mouth: Mouth) -> None:
         try:
             await mouth.speak()
         except ProviderError as error:
             self._fault(error)
 
+    # ------------------------------------------------------------------ asking the responder
+
     async def _respond(self, reply: _Reply, mouth: Mouth) -> None:
         for _ in range(TOOL_ROUNDS):
             spoken = len(mouth.text)
-            asked: list[ToolRequest] = []
-            try:
-                asked = await self._one_round(mouth)
-            except ProviderError as error:
-                self._fault(error)
-                mouth.write(f" {APOLOGY}")
+            asked = await self._round(reply, mouth)
             mouth.pause()
             if said := mouth.text[spoken:].strip():
                 self._context.agent(reply.reply_id, said)
@@ -206,9 +258,29 @@ class Pipeline:
             if mouth.text and all(tool.name in FINAL_TOOLS for tool in asked):
                 return
 
-    async def _one_round(self, mouth: Mouth) -> list[ToolRequest]:
-        asked: list[ToolRequest] = []
-        async with aclosing(self._responder.respond(self._ask())) as pieces:  # type: ignore[type-var]
+    async def _round(self, reply: _Reply, mouth: Mouth) -> list[ToolRequest]:
+        """Ask once, and once more if that failed before anything was said; then apologise."""
+        for again in (True, False):
+            draft, reply.draft = reply.draft, None
+            pieces = draft.pieces() if draft is not None else self._responder.respond(self._ask())
+            asked: list[ToolRequest] = []
+            try:
+                await self._take(pieces, mouth, asked)
+            except ProviderError as error:
+                self._fault(error)
+                wait_s = RETRY_S if error.retry_after_s is None else error.retry_after_s
+                if not again or mouth.began or not error.retryable or error.tries > 1 or wait_s > LONGEST_WAIT_S:
+                    break
+                await anyio.sleep(wait_s)
+            else:
+                return asked
+        assert self._agent is not None
+        mouth.recite(self._agent.recovery.apology)
+        return []
+
+    async def _take(self, pieces: AsyncIterator[ResponderPiece], mouth: Mouth, asked: list[ToolRequest]) -> None:
+        mouth.began = False
+        async with aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, TextDelta):
                     mouth.write(piece.text)
@@ -222,14 +294,32 @@ class Pipeline:
                     self._tell(piece)
                 else:
                     raise TypeError(f"a responder gave {type(piece).__name__}")
-        return asked
 
-    def _ask(self) -> Ask:
+    # ------------------------------------------------------------------ asking it early
+
+    def _prepare(self, text: str) -> None:
+        """The caller is probably done with `text`: begin the answer, unless another reply is still being made."""
+        if not self._drafts or self._waiting or self._tasks is None or not text.strip():
+            return
+        ask = self._ask(likely=text)
+        if self._draft is not None and self._draft.answers(ask):
+            return
+        self._discard()
+        self._draft = Draft(self._responder, ask, self._count)
+        self._tasks.start_soon(self._draft.write)
+
+    def _discard(self) -> None:
+        """The caller goes on after all."""
+        if self._draft is not None:
+            self._draft.discard()
+            self._draft = None
+
+    def _ask(self, *, likely: str = "") -> Ask:
         assert self._brief is not None
         assert self._agent is not None
         prompt = fill_variables(self._agent.system_prompt, self._agent.variables)
         tools: Sequence[dict[str, object]] = self._brief.tools
-        return Ask(self._brief.call, self._agent, prompt, self._context.messages(), tools)
+        return Ask(self._brief.call, self._agent, prompt, self._context.messages(likely=likely), tools)
 
     def _count(self, tokens: TokensUsed) -> None:
         amounts = {
@@ -237,7 +327,8 @@ class Pipeline:
             "cached_tokens": float(tokens.cached),
             "output_tokens": float(tokens.output),
         }
-        self._tell(Used("llm", self._responder.name, self._responder.model, amounts))
+        provider, model = tokens.provider or self._responder.name, tokens.model or self._responder.model
+        self._tell(Used("llm", provider, model, amounts))
 
     def _fault(self, error: ProviderError) -> None:
         self._tell(Faulted(error.stage or "llm", error.provider, error.problem, error.fix))

@@ -1,0 +1,134 @@
+"""A pipeline's hearing: the ears that listen now, and those that take over when they fail.
+
+It owns the change from one recogniser to the next, with what the caller said meanwhile; it refuses to know what ears do and
+who the recognisers are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from anyio.abc import TaskGroup
+
+from patter.audio.format import AudioChunk, AudioFormat
+from patter.clock import Clock
+from patter.conversations.ears import Ears
+from patter.conversations.streaming_ears import StreamingEars
+from patter.exceptions import ProviderError
+from patter.models import TurnTaking
+from patter.ports import StreamingTranscriber, Transcriber, TurnModel, VoiceDetector
+from patter.signals import ConversationSignal, Faulted
+
+Tell = Callable[[ConversationSignal], None]
+Recogniser = Transcriber | StreamingTranscriber
+
+MISSED_FRAMES = 500  # 10 s of a phone line: more than any recogniser takes to open
+
+
+class Hearing:
+    """Hears one caller with the first of `makers` whose recogniser works. `detector` finds utterances for those that need it.
+
+    `prepare(text)` and `discard()` are told what an eager recogniser foresees."""
+
+    def __init__(
+        self,
+        makers: Sequence[Callable[[], Recogniser]],
+        detector: VoiceDetector | None,
+        turn_model: TurnModel | None,
+        clock: Clock,
+        tell: Tell,
+        *,
+        prepare: Callable[[str], None],
+        discard: Callable[[], None],
+    ) -> None:
+        self._makers = deque(makers)
+        self._detector = detector
+        self._turn_model = turn_model
+        self._clock = clock
+        self._tell = tell
+        self._prepare = prepare
+        self._discard = discard
+        self._settings = TurnTaking()
+        self._hears: AudioFormat
+        self._tasks: TaskGroup
+        self._ears: Ears | StreamingEars | None = None
+        self._missed: deque[AudioChunk] = deque(maxlen=MISSED_FRAMES)
+        self._closed = False
+
+    async def start(self, settings: TurnTaking, hears: AudioFormat, tasks: TaskGroup) -> None:
+        """Open the first recogniser that works. If none does, a fatal `Faulted` tells it."""
+        self._settings, self._hears, self._tasks = settings, hears, tasks
+        await self._open_next()
+
+    def hear(self, chunk: AudioChunk) -> None:
+        """One frame; kept for the next recogniser while none is open."""
+        if self._ears is not None:
+            self._ears.hear(chunk)
+        elif self._makers:
+            self._missed.append(chunk)
+
+    def settle(self, settings: TurnTaking) -> None:
+        """Use these settings from the next utterance on."""
+        self._settings = settings
+        if self._ears is not None:
+            self._ears.settle(settings)
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        self._closed = True
+        if self._ears is not None:
+            await self._ears.aclose()
+
+    async def _open_next(self) -> None:
+        while self._makers and not self._closed:
+            make = self._makers[0]  # it stays there while it opens: until then frames are kept
+            try:
+                ears = self._ears_of(make())
+                await ears.start(self._hears, self._tasks)
+            except ProviderError as error:
+                self._makers.popleft()
+                self._given_up(error)
+            else:
+                self._makers.popleft()
+                self._ears = ears
+                while self._missed:
+                    ears.hear(self._missed.popleft())
+                return
+
+    def _ears_of(self, recogniser: Recogniser) -> Ears | StreamingEars:
+        clock, tell, failed = self._clock, self._tell, self._failed
+        if not hasattr(recogniser, "pause"):
+            return StreamingEars(
+                recogniser, self._settings, clock, tell, prepare=self._prepare, discard=self._discard, failed=failed
+            )
+        if self._detector is None:
+            raise ProviderError("nothing here tells it where an utterance begins and ends", provider=recogniser.name)
+        told = cast(Transcriber, recogniser)
+        return Ears(told, self._detector, self._turn_model, self._settings, clock, tell, failed=failed)
+
+    def _failed(self, error: ProviderError) -> None:
+        """The ears that listen can go on no more, and have told so."""
+        failed, self._ears = self._ears, None
+        if not self._closed:
+            self._tasks.start_soon(self._change, failed, error)
+
+    async def _change(self, failed: Ears | StreamingEars | None, error: ProviderError) -> None:
+        if failed is not None:
+            await failed.aclose()
+        if self._makers:
+            await self._open_next()
+        else:
+            self._deaf(error)
+
+    def _given_up(self, error: ProviderError) -> None:
+        """One could not be opened."""
+        if self._makers:
+            self._tell(Faulted(error.stage or "stt", error.provider, error.problem, error.fix))
+        else:
+            self._deaf(error)
+
+    def _deaf(self, error: ProviderError) -> None:
+        problem = f"nobody hears the caller any more: {error.problem}"
+        self._tell(Faulted("stt", error.provider, problem, error.fix, fatal=True))
