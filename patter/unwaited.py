@@ -23,6 +23,7 @@ def unwaited(writing: Coroutine[Any, Any, None]) -> bool:
         return False
     writing.close()
     if isinstance(drained, asyncio.Future):
+        drained._asyncio_future_blocking = False  # as a task that takes it would: others wait for the same one
         drained.add_done_callback(_take_outcome)
     return True
 

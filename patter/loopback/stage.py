@@ -98,6 +98,8 @@ class Stage:
             with anyio.move_on_after(GRACE_S):
                 while any(peer.unplayed for peer in self._playing):  # noqa: ASYNC110 -- each ends in its own way
                     await anyio.sleep(0.005)
+        for peer in self._playing:
+            peer.dismissed = True
         self.cut_all()
         await self._runner.cleanup()
         self._problems += self.faults.unused()

@@ -52,6 +52,8 @@ class Peer:
         """What the client closed with; None: it has not, or its connection broke."""
         self.unplayed = 0
         """Steps of a script that are still to come."""
+        self.dismissed = False
+        """Whether the stage is being cleared: then it was not the client who left."""
         self.cut_after_sent: int | None = None
         self.cut_after_received: int | None = None
         self._socket = socket

@@ -137,7 +137,8 @@ async def play(script: Script, peer: Peer, problem: Callable[[str], None]) -> No
         pass
     finally:
         peer.unplayed = 0
-        if left:
+        gone = len(left) == 1 and isinstance(left[0], Bye) and left[0].code is None and not peer.dismissed
+        if left and not gone:
             problem(f"{peer.path}: the client left before {left[0]} and {len(left) - 1} more steps")
 
 

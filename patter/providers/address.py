@@ -1,6 +1,6 @@
-"""An address in the two forms that a vendor's API needs: for requests and for sockets.
+"""Addresses of vendors: the rules for those that a user names, and the same address for a WebSocket.
 
-It owns the second one; the rules of addresses are those of `patter.address`.
+It owns the way from one to the other; it refuses to resolve names or to connect.
 """
 
 from __future__ import annotations
@@ -12,4 +12,6 @@ __all__ = ["as_socket", "checked_base", "is_loopback"]
 
 def as_socket(url: str) -> str:
     """The same address for a WebSocket: wss for https, ws for http."""
-    return "ws" + url.removeprefix("http") if url.startswith("http") else url
+    scheme, mark, rest = url.partition("://")
+    socket = {"http": "ws", "https": "wss"}.get(scheme.lower(), scheme)
+    return f"{socket}{mark}{rest}"

@@ -26,6 +26,7 @@ OPENAI = "OpenAI, Deprecations"
 TABLE: dict[str, Retired] = {
     "gpt-4o-realtime-preview": Retired(date(2026, 5, 7), "gpt-realtime-2.1", OPENAI),
     "gpt-4o-mini-realtime-preview": Retired(date(2026, 5, 7), "gpt-realtime-2.1-mini", OPENAI),
+    "gpt-4o-mini-realtime-preview-2024-12-17": Retired(date(2026, 7, 23), "gpt-realtime-2.1-mini", OPENAI),
     "gpt-realtime": Retired(date(2027, 1, 20), "gpt-realtime-2.1", OPENAI),
     "gpt-realtime-mini": Retired(date(2027, 1, 20), "gpt-realtime-2.1-mini", OPENAI),
     "gpt-4o": Retired(date(2027, 1, 14), "gpt-6-luna", OPENAI),
@@ -36,9 +37,11 @@ TABLE: dict[str, Retired] = {
     "gpt-5": Retired(date(2026, 12, 11), "gpt-6.1-sol", OPENAI),
     "gpt-5-mini": Retired(date(2026, 12, 11), "gpt-6.1-terra", OPENAI),
     "gpt-5-nano": Retired(date(2026, 12, 11), "gpt-6-luna", OPENAI),
+    "o3": Retired(date(2026, 12, 11), "gpt-6.1-sol", OPENAI),
     "whisper-1": Retired(date(2027, 2, 26), "gpt-transcribe", OPENAI),
     "gpt-4o-transcribe": Retired(date(2027, 2, 26), "gpt-transcribe", OPENAI),
     "gpt-4o-mini-transcribe": Retired(date(2027, 2, 26), "gpt-transcribe", OPENAI),
+    "gpt-4o-transcribe-diarize": Retired(date(2027, 2, 26), "gpt-transcribe", OPENAI),
     "tts-1": Retired(date(2027, 1, 6), "", OPENAI),
     "tts-1-hd": Retired(date(2027, 1, 6), "", OPENAI),
     "gpt-4o-mini-tts": Retired(date(2027, 1, 6), "", OPENAI),
@@ -50,7 +53,7 @@ _warned: set[str] = set()
 def living(model: str, today: date | None = None) -> tuple[str, str]:
     """(the name to use, a sentence for the user or ""): `model` itself, or its successor once it is gone.
 
-    A dated snapshot goes with its family. Each name is warned of once in the log of a process."""
+    A dated snapshot goes with its family, unless it has a date of its own. A process warns of each name once in its log."""
     found = TABLE.get(model) or TABLE.get(_DATED.sub("", model))
     if found is None or (today or date.today()) < found.gone:
         return model, ""
@@ -60,5 +63,5 @@ def living(model: str, today: date | None = None) -> tuple[str, str]:
         sentence = f"The model {model} ended on {found.gone.isoformat()}: {found.successor} is used instead."
     if model not in _warned:
         _warned.add(model)
-        log.warning(sentence)
+        log.warning("%s", sentence)
     return found.successor or model, sentence

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from patter.exceptions import ProviderError
 
@@ -27,6 +28,11 @@ _CREDIT = frozenset(
     }
 )  # fmt: skip
 """Codes that mean: no credit left, or not in this plan. Trying again does not help."""
+_UNKNOWN = frozenset({"model_not_found", "voice_not_found", "agent_not_found"})
+"""Codes that mean a 404, whatever the status is."""
+_PASSING = frozenset({408, 409, 425, 429})
+"""Statuses below 500 that may be gone a moment later."""
+_SECRET = re.compile(r"authorization|key|token|secret|signature|cookie", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +55,30 @@ class Vendor:
     ) -> ProviderError:
         """The error for an HTTP refusal. `what` was asked for (a model, a voice), for a 404."""
         code, said = read_refusal(body)
-        said = scrubbed(said, secrets)[:SAID_LIMIT]
+        code, said = scrubbed(code, secrets)[:SAID_LIMIT], scrubbed(said, secrets)[:SAID_LIMIT]
         told = f" ({said})" if said else ""
+        wait = retry_after(headers or {})
         credit = status == 402 or code in _CREDIT
-        retryable = (status in (408, 409, 425, 429) or status >= 500) and not credit
+        retryable = (status in _PASSING or status >= 500) and not credit
+        if (wish := (headers or {}).get("x-should-retry")) in ("true", "false"):
+            retryable = wish == "true"
         if credit:
             problem, fix = f"no credit left, or not in this plan{told}", f"look at your plan and credit at {self.title}"
-        elif status in (401, 403):
+        elif status == 401:
             problem, fix = f"it refuses the key{told}", f"check {self.setting}"
-        elif status == 404:
-            problem, fix = (
-                f"it does not know {what or 'what was asked for'}{told}",
-                "check its name in the agent's settings",
-            )
+        elif status == 403:
+            problem, fix = f"it refuses the key{told}", f"check {self.setting}, and what this key may do"
+        elif status == 404 or code in _UNKNOWN:
+            asked = what or "what was asked for"
+            problem, fix = f"it does not know {asked}{told}", "check its name in the agent's settings"
         elif status == 429:
             problem, fix = f"too many requests{told}", "try again later, or raise the limit of the account"
-        elif status >= 500:
+            if wait:
+                fix = f"try again in {wait:g} s, or raise the limit of the account"
+        elif status >= 500 or status in _PASSING:
             problem, fix = f"it failed with status {status}{told}", "try again later"
+        elif 300 <= status < 400:
+            problem, fix = f"it sends us to another address (status {status})", "check the address"
         else:
             problem, fix = f"it refused the request with status {status}{told}", "check the agent's settings"
         return ProviderError(
@@ -76,33 +89,49 @@ class Vendor:
             fix=fix,
             status=status,
             code=code,
-            retry_after_s=retry_after(headers or {}),
+            retry_after_s=wait,
         )
 
     def broken(self, stage: str, error: BaseException) -> ProviderError:
-        """The error for a connection that could not be made, or broke."""
+        """The error for a connection that could not be made, or broke.
+
+        Its code is "tls", "address", "connection", "timeout" or "garbled"."""
         if isinstance(error, ProviderError):
             return error
+        retryable, code = True, "connection"
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-            problem, fix = (
-                "no secure connection (TLS)",
-                "check the address, the clock and the certificates of this machine",
-            )
-            return ProviderError(problem, provider=self.name, stage=stage, fix=fix, code="tls")
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorDNSError):
+            problem, retryable, code = "no secure connection (TLS)", False, "tls"
+            fix = "check the address, the clock and the certificates of this machine"
+        elif isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+            problem, fix, retryable, code = "its address cannot be used", "check the address", False, "address"
+        elif isinstance(error, aiohttp.ClientConnectorError):
             problem, fix = "it cannot be reached", "check the network and the address"
         elif isinstance(error, TimeoutError):
-            problem, fix = "it did not answer in time", "try again"
+            problem, fix, code = "it did not answer in time", "try again", "timeout"
+        elif isinstance(error, aiohttp.ClientResponseError):
+            return self.garbled(stage, "no HTTP")
+        elif isinstance(error, aiohttp.WebSocketError):
+            return self.garbled(stage, "no WebSocket")
         else:
             problem, fix = "the connection broke off", "try again"
-        return ProviderError(problem, provider=self.name, stage=stage, retryable=True, fix=fix, code="connection")
+        return ProviderError(problem, provider=self.name, stage=stage, retryable=retryable, fix=fix, code=code)
 
-    def closed(self, stage: str, code: int, reason: str, *, retryable: bool = True, fix: str = "") -> ProviderError:
+    def closed(
+        self,
+        stage: str,
+        code: int,
+        reason: str,
+        *,
+        retryable: bool = True,
+        fix: str = "",
+        secrets: Collection[str] = (),
+    ) -> ProviderError:
         """The error for a WebSocket that the vendor closed in the middle."""
-        why = scrubbed(reason, ())[:SAID_LIMIT]
+        why = scrubbed(reason, secrets)[:SAID_LIMIT]
         problem = f"it closed the connection with code {code}" + (f" ({why})" if why else "")
+        fix = fix or ("try again" if retryable else "check the agent's settings and the key")
         return ProviderError(
-            problem, provider=self.name, stage=stage, retryable=retryable, fix=fix or "try again", status=code, code=why
+            problem, provider=self.name, stage=stage, retryable=retryable, fix=fix, status=code, code=why
         )
 
     def garbled(self, stage: str, what: str) -> ProviderError:
@@ -131,7 +160,8 @@ def read_refusal(body: bytes) -> tuple[str, str]:
         return "invalid", str(inner[0].get("msg") or text)
     if not isinstance(inner, dict):
         return "", str(inner)
-    code = next((str(inner[key]) for key in ("code", "status", "err_code", "type") if inner.get(key)), "")
+    codes = [str(inner[key]) for key in ("code", "status", "err_code", "type") if inner.get(key)]
+    code = next((one for one in codes if one in _CREDIT), next(iter(codes), ""))  # the word that decides goes first
     said = next((str(inner[key]) for key in ("message", "err_msg", "description", "reason") if inner.get(key)), text)
     return code, said
 
@@ -153,9 +183,15 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
+def secret_words(headers: Iterable[tuple[str, str]], url: str = "") -> list[str]:
+    """The keys and tokens among a request's headers and in its address, which no error may repeat."""
+    words = [word for name, value in headers if _SECRET.search(name) for word in value.split()]
+    return words + [value for name, value in URL(url).query.items() if _SECRET.search(name)]
+
+
 def scrubbed(text: str, secrets: Collection[str]) -> str:
     """`text` without the keys it may repeat."""
-    for secret in secrets:
-        if len(secret) >= 4:
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= 4 and secret not in ("Bearer", "Token", "Basic"):
             text = text.replace(secret, "…")
     return _KEYS.sub("…", text)

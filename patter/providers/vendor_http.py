@@ -16,14 +16,15 @@ import aiohttp
 import anyio
 
 from patter.exceptions import ProviderError
-from patter.providers.vendor import Vendor
+from patter.providers.vendor import Vendor, secret_words
 from patter.signals import ConnectionUsed, Faulted
 
 CONNECT_S = 5.0
 SILENCE_S = 15.0  # no byte for so long: no caller waits on for the rest
 RETRY_S = 0.25
 LONGEST_WAIT_S = 3.0  # a vendor that asks for more is out for this turn: somebody is on the line
-BODY_LIMIT = 1 << 20
+REFUSAL_LIMIT = 64 * 1024
+REFUSAL_S = 2.0  # an error's words are not worth a longer wait
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class VendorRequest:
     body: Any = None
     form: Callable[[], aiohttp.FormData] | None = None
     attempts: int = 2
+    connect_s: float = CONNECT_S
     silence_s: float = SILENCE_S
     what: str = ""
     """What is asked for (a model, a voice), for the sentence of a 404."""
@@ -87,7 +89,8 @@ async def sent(http: aiohttp.ClientSession, request: VendorRequest) -> AsyncIter
     """Send a request and give its answer while its body is read. Raises ProviderError, also for breaks inside the body.
 
     Tries again, `attempts` times in all, as long as no byte of an answer has come and the vendor does not ask to wait too
-    long. Leaving it before the end of the body closes the connection."""
+    long; never after silence, which the caller has heard already. Leaving it before the end of the body closes the
+    connection."""
     told: list[ConnectionUsed | Faulted] = []
     trip = Trip()
     response = await _answered(http, request, trip, told)
@@ -103,21 +106,26 @@ async def sent(http: aiohttp.ClientSession, request: VendorRequest) -> AsyncIter
 async def _answered(
     http: aiohttp.ClientSession, request: VendorRequest, trip: Trip, told: list[ConnectionUsed | Faulted]
 ) -> aiohttp.ClientResponse:
-    for attempt in range(1, request.attempts + 1):
+    attempt, stale = 1, False
+    while True:
         trip.reused, trip.ms = True, 0.0
         try:
             return await _once(http, request, trip)
         except ProviderError as error:
+            if error.code == "connection" and trip.reused and not stale:
+                stale = True  # a kept connection that the vendor had closed meanwhile: no fault, and no reason to wait
+                continue
             wait = error.retry_after_s if error.retry_after_s is not None else RETRY_S
-            if not error.retryable or attempt == request.attempts or wait > LONGEST_WAIT_S:
+            over = attempt >= request.attempts or error.code == "timeout" or wait > LONGEST_WAIT_S
+            if not error.retryable or over:
                 raise
             told.append(Faulted(request.stage, request.vendor.name, error.problem, "it is tried again"))
+        attempt += 1
         await anyio.sleep(wait)
-    raise AssertionError("the last attempt returns or raises")
 
 
 async def _once(http: aiohttp.ClientSession, request: VendorRequest, trip: Trip) -> aiohttp.ClientResponse:
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=request.silence_s)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=request.connect_s, sock_read=request.silence_s)
     payload: dict[str, Any] = {"json": request.body} if request.body is not None else {}
     if request.form is not None:
         payload = {"data": request.form()}
@@ -131,15 +139,31 @@ async def _once(http: aiohttp.ClientSession, request: VendorRequest, trip: Trip)
             trace_request_ctx=trip,
             **payload,
         )
-        if 200 <= response.status < 300:
-            return response
-        try:
-            body = await response.content.read(BODY_LIMIT)
-        finally:
-            response.close()
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-        raise request.vendor.broken(request.stage, error) from error
-    secrets = [word for value in request.headers.values() for word in value.split()]
+        raise request.vendor.broken(request.stage, error) from None  # it may hold our headers
+    if 200 <= response.status < 300:
+        return response
     raise request.vendor.refused(
-        request.stage, response.status, body, response.headers, secrets=secrets, what=request.what
+        request.stage,
+        response.status,
+        await _said(response),
+        response.headers,
+        secrets=secret_words(request.headers.items(), request.url),
+        what=request.what,
     )
+
+
+async def _said(response: aiohttp.ClientResponse) -> bytes:
+    """An error's body, as far as it comes."""
+    body = b""
+    try:
+        with anyio.move_on_after(REFUSAL_S):
+            async for data in response.content.iter_any():
+                body += data
+                if len(body) > REFUSAL_LIMIT:
+                    break
+    except (aiohttp.ClientError, TimeoutError, ConnectionError):
+        pass  # the status says enough
+    finally:
+        response.close() if not response.content.at_eof() else response.release()
+    return body
