@@ -64,6 +64,11 @@ class Closing:
         """What is said now must not be changed."""
         return self._last is not None and self._last.verbatim
 
+    @property
+    def leaving(self) -> bool:
+        """The call ends as soon as a goodbye has been heard."""
+        return self._goodbye is not None
+
     # ------------------------------------------------------------------ a goodbye
 
     def after_goodbye(self, reason: EndReason, detail: str, *, busy: bool) -> None:

@@ -91,6 +91,21 @@ class FloorKeeper:
         )
 
     @property
+    def unfinished(self) -> bool:
+        """More is to come of a reply."""
+        return any(not reply.complete for reply in self._live.values())
+
+    @property
+    def unheard_ms(self) -> float:
+        """How much sound was made that the ear does not have yet."""
+        return sum(max(0.0, reply.words.ms - self._transport.heard_ms(key)) for key, reply in self._live.items())
+
+    @property
+    def held(self) -> bool:
+        """The sound is kept back because the caller may be taking the floor."""
+        return self._floor.held
+
+    @property
     def audible(self) -> bool:
         """The agent sounds in the caller's ear, or would if it were not held."""
         return self._floor.ear is not Ear.QUIET

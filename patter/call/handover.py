@@ -111,6 +111,11 @@ class Handover:
         finally:
             self._decide(pending)
 
+    @property
+    def pending(self) -> bool:
+        """A hand-over is under way: it is not decided whose the call will be."""
+        return self._pending is not None
+
     async def settled(self) -> None:
         """Return when no answer of the carrier is awaited any more: the caller's side may have ended because of it."""
         pending = self._pending

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import anyio
@@ -23,6 +24,7 @@ from patter.call.closing import Closing
 from patter.call.floor import FloorKeeper
 from patter.call.handover import Failed, Handover
 from patter.call.outfit import Outfit, Wiring
+from patter.call.patience import Patience
 from patter.call.switchboard import Parts, Switchboard
 from patter.call.toolrunner import ToolRunner
 from patter.call.turns import Turns
@@ -68,6 +70,7 @@ class CallSession:
         self._end: tuple[EndReason, str] | None = None
         self._outfit: Outfit | None = None
         self._screen: Screen = lambda _so_far, text: (text, None)
+        self._failed = False
         self._tasks: TaskGroup | None = None
         self._parts: Parts | None = None
 
@@ -110,6 +113,7 @@ class CallSession:
             greeting = fill_variables(self.agent.first_message, self.agent.variables)
             if greeting.strip():
                 await outfit.conversation.speak(greeting, "greeting")
+                parts.patience.owe()
             await self._over.wait()
             tasks.cancel_scope.cancel()
 
@@ -119,15 +123,11 @@ class CallSession:
         sound = transport.abilities.plays is not None
         closing = Closing(floor, conversation, clock, self.finish, sound=sound)
         handover = Handover(self, transport, floor, bus)
-        return Parts(
-            conversation,
-            floor,
-            closing,
-            handover,
-            Turns(self, floor, closing, conversation, bus, clock),
-            Answering(self, self._voicemail, closing, handover, self._chronicle, clock),
-            ToolRunner(self, outfit.toolbox, conversation, bus, clock),
-        )
+        turns = Turns(self, floor, closing, conversation, bus, clock)
+        answering = Answering(self, self._voicemail, closing, handover, self._chronicle, clock)
+        tools = ToolRunner(self, outfit.toolbox, conversation, bus, clock)
+        patience = Patience(self, floor, closing, handover, turns, tools, conversation, self._chronicle, clock)
+        return Parts(conversation, floor, closing, handover, turns, answering, tools, patience)
 
     async def _close(self) -> None:
         if self._parts is not None:
@@ -164,6 +164,17 @@ class CallSession:
         return self._transport.abilities.plays is not None and not (self._outfit and self._outfit.tts)
 
     @property
+    def shows(self) -> bool:
+        """Text that is shown is all that the caller gets."""
+        return self._transport.abilities.plays is None or self.voiceless
+
+    @property
+    def quiet(self) -> bool:
+        """Neither side is saying anything, nor about to."""
+        parts = self._parts
+        return parts is not None and parts.floor.all_heard and not (self.deaf or parts.turns.speaking)
+
+    @property
     def deaf(self) -> bool:
         """Nobody's words count any more: a machine listens, or the last words are being said."""
         parts = self._parts
@@ -187,6 +198,7 @@ class CallSession:
     async def interrupt(self) -> None:
         """Stop what the agent is saying, unless these are the call's last words."""
         if self._parts is not None:
+            self._parts.patience.close()
             await self._parts.floor.give_up()
 
     async def hush(self) -> None:
@@ -221,6 +233,29 @@ class CallSession:
             self.finish(reason, detail)
         else:
             await parts.closing.say_goodbye(text, reason, detail)
+
+    async def give_up_call(self, problem: str, *, voice: bool) -> None:
+        """End the call as failed, with a goodbye where there is a voice for it: the agent's, or else the carrier's."""
+        self._failed = True
+        goodbye = self.agent.recovery.goodbye
+        if voice or self._parts is None or self.deaf or not self._transport.abilities.announce or not goodbye.strip():
+            await self.say_goodbye(goodbye if voice else "", "failed", problem)
+        else:
+            self.spawn(partial(self._announce_failure, self._parts, goodbye, problem))
+
+    async def _announce_failure(self, parts: Parts, goodbye: str, problem: str) -> None:
+        await self.hush()
+        try:
+            await parts.handover.announce(goodbye)
+        except PatterError:
+            log.warning("the carrier could not say goodbye", extra={"call_id": self.call.call_id})
+        if not parts.handover.left:
+            self.finish("failed", problem)
+
+    def answer_owed(self) -> None:
+        """A turn was taken: somebody has to answer it."""
+        if self._parts is not None:
+            self._parts.patience.owe()
 
     async def transfer(
         self, number: str, by: str = "operator", summary: str = "", *, failed: Failed | None = None
@@ -286,7 +321,8 @@ class CallSession:
         conversation.straight(self._parts.floor.reply_audio)
         async for signal in conversation.signals():
             await switchboard.agent_side(signal)
-        self.finish("failed", "the agent's side closed")
+        if not self._failed:  # else the call is ending for a reason that was told
+            self.finish("failed", "the agent's side closed")
 
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `job` in the call's task group."""

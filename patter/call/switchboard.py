@@ -13,6 +13,7 @@ from patter.call.chronicle import Chronicle
 from patter.call.closing import Closing
 from patter.call.floor import FloorKeeper
 from patter.call.handover import Handover
+from patter.call.patience import Patience
 from patter.call.toolrunner import ToolRunner
 from patter.call.turns import Turns
 from patter.events import EndReason
@@ -54,7 +55,8 @@ class Party(Protocol):
     async def caller_left(self, reason: EndReason, detail: str) -> None:
         """The caller's side is gone."""
 
-    def finish(self, reason: EndReason, detail: str = "") -> None: ...
+    async def give_up_call(self, problem: str, *, voice: bool) -> None:
+        """End the call as failed, with a goodbye where there is a voice for it: the agent's, or else the carrier's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,12 @@ class Parts:
     turns: Turns
     answering: Answering
     tools: ToolRunner
+    patience: Patience
 
     def close(self) -> None:
         """The call is over: nobody waits for anything any more."""
+        self.patience.close()
+        self.tools.close()
         self.turns.close()
         self.answering.close()
         self.closing.close()
@@ -91,8 +96,10 @@ class Switchboard:
             case PlayoutStarted():
                 parts.floor.playout_started(signal)
                 parts.closing.sounding(signal.reply_id)
+                parts.patience.heard()
             case PlayoutAdvanced():
                 parts.floor.playout_advanced(signal)
+                parts.patience.heard()
             case PlayoutEnded():
                 parts.floor.playout_ended(signal.reply_id)
                 parts.closing.heard(signal.reply_id)
@@ -115,6 +122,7 @@ class Switchboard:
                 floor.reply_audio(signal)
             case ReplyText():
                 floor.reply_text(signal)
+                self._parts.patience.shown()
             case ReplyStarted():
                 await self._reply_began(signal)
             case ReplyReached():
@@ -128,13 +136,13 @@ class Switchboard:
                 if not self._party.deaf:
                     self._parts.tools.ask(signal, self._party.turn)
             case Used() | ConnectionUsed() | Guarded() | Faulted():
-                self._reported(signal)
+                await self._reported(signal)
             case CallerTranscribed():
                 await self._parts.turns.transcribed(signal)
             case _ if not self._party.deaf:
                 await self._parts.turns.understood(signal)
 
-    def _reported(self, signal: Used | ConnectionUsed | Guarded | Faulted) -> None:
+    async def _reported(self, signal: Used | ConnectionUsed | Guarded | Faulted) -> None:
         match signal:
             case Used():
                 self._chronicle.used(signal, self._turn_of(signal.stage))
@@ -145,7 +153,8 @@ class Switchboard:
             case Faulted():
                 self._chronicle.faulted(signal)
                 if signal.fatal:
-                    self._party.finish("failed", f"{signal.provider}: {signal.problem}")
+                    voice = signal.stage == "stt"  # else it is the agent itself that cannot go on
+                    await self._party.give_up_call(f"{signal.provider}: {signal.problem}", voice=voice)
                 elif signal.stage == "tts":
                     self._parts.closing.voice_failed(f"{signal.provider}: {signal.problem}")
 

@@ -1,4 +1,4 @@
-"""The tools of one agent: their checked arguments, their handlers and webhooks, and results as text for the model.
+"""The tools of one agent: their checked arguments, their handlers, webhooks and servers, and results as text for the model.
 
 It owns validation, time limits and retries, and turns every failure into a result the model can talk about; it refuses to
 know when a tool is asked for or what becomes of the answer.
@@ -9,15 +9,17 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
+import referencing
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from referencing.exceptions import Unresolvable
 
 from patter.exceptions import ProviderError
 from patter.providers.webhook import Webhooks
@@ -65,25 +67,38 @@ class ToolResult:
     output: str
 
 
+class ToolSource(Protocol):
+    """Tools that somebody else runs. `specs` are as the model is told of them; `call` raises ProviderError."""
+
+    @property
+    def specs(self) -> Sequence[Mapping[str, Any]]: ...
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Tool:
     spec: dict[str, Any]
     validator: Any
-    handler: Callable[..., Any] | None
-    webhook_url: str
+    handler: Callable[..., Any] | None = None
+    webhook_url: str = ""
+    source: ToolSource | None = None
+    filler: str = ""
 
 
 class Toolbox:
     """An agent's tools, made ready once: schemas compiled, names checked. Holds no state of a call.
 
-    `tools` are dicts as of `Patter.tool()`. Raises ValueError for a tool without a name, with neither handler nor webhook,
-    with a name given twice or reserved, or with parameters that are no JSON Schema."""
+    `tools` are dicts as of `Patter.tool()`; those of `sources` come after them. Raises ValueError for a tool without a name,
+    with neither handler nor webhook, with a name given twice or reserved, or with parameters that are no JSON Schema. A
+    source's tool that cannot be used is left out with a warning."""
 
     def __init__(
         self,
         tools: Iterable[Mapping[str, Any]] | None,
         *,
         webhooks: Webhooks | None = None,
+        sources: Iterable[ToolSource] = (),
         timeout_s: float = TIMEOUT_S,
         retry_s: float = RETRY_S,
     ) -> None:
@@ -100,8 +115,29 @@ class Toolbox:
             if tool.webhook_url and webhooks is None and tool.handler is None:
                 raise ValueError(f"tool {name!r} has a webhook, but webhooks are not available here")
             self._tools[name] = tool
+        for source in sources:
+            self._take(source)
         self.specs: tuple[dict[str, Any], ...] = (*(tool.spec for tool in self._tools.values()), *SYSTEM_TOOLS)
         """What the model is told of the tools, system tools included: name, description, parameters."""
+
+    def _take(self, source: ToolSource) -> None:
+        reserved = {system["name"] for system in SYSTEM_TOOLS}
+        for spec in source.specs:
+            name = str(spec["name"])
+            if name in self._tools or name in reserved:
+                log.warning("a server's tool is left out: there is another one of that name", extra={"tool": name})
+                continue
+            try:
+                validator = _validator(name, dict(spec["parameters"]))
+            except ValueError as error:
+                log.warning("a server's tool is left out", extra={"tool": name, "problem": str(error)})
+                continue
+            self._tools[name] = _Tool(dict(spec), validator, source=source)
+
+    def filler(self, name: str) -> str:
+        """What is said while this tool keeps the caller waiting; "" = nothing."""
+        tool = self._tools.get(name)
+        return tool.filler if tool is not None else ""
 
     async def run(self, name: str, arguments: str, context: Mapping[str, Any]) -> ToolResult:
         """Run a tool with the model's `arguments` (JSON text; "" means none). Never raises: failures are results.
@@ -124,13 +160,15 @@ class Toolbox:
             log.warning("a tool took too long", extra={"tool": name, "seconds": self._timeout_s})
             return _problem(f"the tool did not answer within {self._timeout_s:g} s")
         except ProviderError as error:
-            log.warning("a tool's webhook failed", extra={"tool": name, "problem": error.problem})
+            log.warning("a tool's server failed", extra={"tool": name, "problem": error.problem})
             return _problem(error.problem)
         except Exception as error:
             log.exception("a tool failed", extra={"tool": name})
             return _problem(f"the tool failed: {error}" if str(error) else f"the tool failed: {type(error).__name__}")
 
     async def _call(self, tool: _Tool, arguments: dict[str, Any], context: Mapping[str, Any]) -> Any:
+        if tool.source is not None:
+            return await tool.source.call(tool.spec["name"], arguments)
         if tool.handler is None:
             return await self._call_webhook(tool, arguments, context)
         given = (arguments, dict(context))
@@ -163,19 +201,29 @@ def _tool(entry: Mapping[str, Any]) -> _Tool:
     if handler is not None and not callable(handler):
         raise ValueError(f"tool {name!r}: handler must be a function of (arguments, context)")
     parameters = entry.get("parameters") or NO_PARAMETERS
+    spec = {"name": name, "description": str(entry.get("description") or ""), "parameters": dict(parameters)}
+    filler = str(entry.get("filler") or "").strip()
+    return _Tool(spec, _validator(name, parameters), handler, webhook_url, filler=filler)
+
+
+def _validator(name: str, parameters: Mapping[str, Any]) -> Any:
+    """A schema made ready. Its references may point into itself only: nothing is fetched while somebody waits."""
     try:
         Draft202012Validator.check_schema(parameters)
     except SchemaError as error:
         raise ValueError(f"tool {name!r}: parameters are no valid JSON Schema: {error.message}") from error
-    spec = {"name": name, "description": str(entry.get("description") or ""), "parameters": dict(parameters)}
-    return _Tool(spec, Draft202012Validator(parameters), handler, webhook_url)
+    return Draft202012Validator(parameters, registry=referencing.Registry())
 
 
 def _violations(validator: Any, arguments: Any) -> str:
     """What is wrong with the arguments, in words a model can act on; "" if nothing."""
     if not isinstance(arguments, dict):
         return "they must be one JSON object"
-    found = sorted(validator.iter_errors(arguments), key=lambda error: list(map(str, error.absolute_path)))
+    try:
+        found = sorted(validator.iter_errors(arguments), key=lambda error: list(map(str, error.absolute_path)))
+    except Unresolvable as error:
+        log.warning("a tool's schema points outside itself", extra={"reference": error.ref})
+        return "this tool cannot be used: its parameters point to a schema that is not there"
     return "; ".join(
         ".".join(map(str, error.absolute_path)) + (": " if error.absolute_path else "") + error.message
         for error in found[:3]

@@ -6,6 +6,7 @@ A tool runs in the call's own task group, not in its reply's: an interrupted rep
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -20,6 +21,7 @@ from patter.exceptions import PatterError
 from patter.ports import CallInfo, Conversation
 from patter.signals import ToolAsked
 
+FILLER_AFTER_S = 1.0  # a pause that people bear without wondering whether the line is dead
 SHOWN_OUTPUT = 2_000  # characters of a tool's output kept in its event
 
 
@@ -27,6 +29,10 @@ class Party(Protocol):
     """What tools may do to their call."""
 
     call: CallInfo
+
+    @property
+    def quiet(self) -> bool:
+        """Neither side is saying anything, nor about to."""
 
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
 
@@ -41,6 +47,7 @@ class ToolRunner:
     def __init__(self, party: Party, toolbox: Toolbox, conversation: Conversation, bus: Bus, clock: Clock) -> None:
         self.toolbox = toolbox
         self.running = 0
+        self._fillers: dict[str, asyncio.TimerHandle] = {}  # by the tool call whose slowness they would bridge
         self._party = party
         self._conversation = conversation
         self._bus = bus
@@ -55,7 +62,21 @@ class ToolRunner:
             )
         )
         self.running += 1
+        if filler := self.toolbox.filler(signal.name):
+            self._fillers[signal.tool_id] = self._clock.call_later(FILLER_AFTER_S, partial(self._bridge, filler))
         self._party.spawn(partial(self._run, signal))
+
+    def close(self) -> None:
+        """The call is over: no slow tool is bridged any more."""
+        for timer in self._fillers.values():
+            timer.cancel()
+        self._fillers.clear()
+
+    def _bridge(self, filler: str) -> None:
+        """A tool is slow. One filler is enough for all that run now."""
+        if self._party.quiet:
+            self.close()
+            self._party.spawn(partial(self._conversation.speak, filler, "filler"))
 
     async def _run(self, signal: ToolAsked) -> None:
         asked_at = self._clock.now()
@@ -63,6 +84,8 @@ class ToolRunner:
             result = await self._result(signal)
         finally:
             self.running -= 1
+            if (filler := self._fillers.pop(signal.tool_id, None)) is not None:
+                filler.cancel()
         self._bus.publish(
             events.ToolReturned(
                 call_id=self._party.call.call_id,

@@ -55,6 +55,9 @@ class Party(Protocol):
     def remember(self, role: str, text: str, *, later: bool = False) -> Entry:
         """Add to the history; `later`: the text will be put into the entry when it is known."""
 
+    def answer_owed(self) -> None:
+        """A turn was taken: somebody has to answer it."""
+
     def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
 
 
@@ -99,7 +102,8 @@ class Turns:
         self._wordless: dict[str, tuple[int, Entry]] = {}  # turns whose words are not known yet, by utterance
         self._timer: asyncio.TimerHandle | None = None
         self._began_at = 0.0  # when the caller's last voice began
-        self._speaking = False
+        self.speaking = False
+        """The caller is making sound that may be speech."""
         self._open = False
 
     @property
@@ -125,12 +129,12 @@ class Turns:
         """What the agent's side makes of the caller's sound."""
         match signal:
             case SpeechStarted():
-                self._open = self._speaking = True
+                self._open = self.speaking = True
                 self._began_at = signal.began_at
                 self._stop_waiting()
                 self._floor.voice_started(signal)
             case SpeechStopped():
-                self._speaking = False
+                self.speaking = False
                 self._floor.voice_stopped(signal)
             case CallerPartial(text):
                 self._bus.publish(events.CallerPartial(call_id=self._party.call.call_id, text=text))
@@ -172,7 +176,7 @@ class Turns:
     def _nothing(self, why: str) -> None:
         if not self._undecided:
             self._stop_waiting()
-        if not self._speaking:  # else more is coming, and that decides
+        if not self.speaking:  # else more is coming, and that decides
             self._open = False
             self._floor.nothing_said(why)
 
@@ -229,6 +233,7 @@ class Turns:
         entry = party.remember("user", said.text, later=said.pending)
         if said.pending and said.utterance:
             self._wordless[said.utterance] = (party.turn, entry)
+        party.answer_owed()
         if said.answered:
             return
         if said.utterance:

@@ -34,7 +34,7 @@ Tell = Callable[[ConversationSignal], None]
 class Mouth:
     """Speaks one reply: run `speak` beside, `write` the text, `close` at the end. `synthesizer` None = text only.
 
-    `voice` is held for each sentence, so that two replies never sound through each other."""
+    `voice` is held while a sentence is synthesised, so that two replies never sound through each other."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Mouth:
         self._cutter = SentenceCutter()
         self._sounding = False  # sound of the sentence that is being synthesised has come
         self._reached: set[ReplyStage] = set()
-        self._sentences: Mailbox[str] = Mailbox()
+        self._sentences: Mailbox[tuple[str, ...]] = Mailbox()  # what stands together sounds together
         self.text = ""
         """What has been given to synthesis so far: the reply as it will be spoken."""
         self.began = False
@@ -80,7 +80,8 @@ class Mouth:
         self._cutter = SentenceCutter()
         if text.strip() and not self.blocked:
             self._reach("first_token")
-            self._speak(text.strip())
+            cutter = SentenceCutter()
+            self._speak(*cutter.push(text), *cutter.flush())
 
     def close(self) -> None:
         """The text is complete."""
@@ -91,9 +92,10 @@ class Mouth:
         """Synthesise sentence by sentence until `close`. Raises ProviderError when a sentence fails twice."""
         if self._synthesizer is None:
             return
-        async for sentence in self._sentences:
+        async for sentences in self._sentences:
             async with self._voice:
-                await self._sound(self._synthesizer, sentence)
+                for sentence in sentences:
+                    await self._sound(self._synthesizer, sentence)
 
     async def _sound(self, synthesizer: Synthesizer, sentence: str) -> None:
         """A sentence that fails before it sounds is tried once more; of one that breaks off the rest is lost."""
@@ -144,11 +146,12 @@ class Mouth:
         if spoken.strip():
             self._speak(spoken)
 
-    def _speak(self, spoken: str) -> None:
+    def _speak(self, *sentences: str) -> None:
         self._reach("first_sentence")
-        self.text = f"{self.text} {spoken}".strip()
-        self._tell(ReplyText(self._reply_id, spoken, self._clock.now()))
-        self._sentences.put(spoken)
+        for spoken in sentences:
+            self.text = f"{self.text} {spoken}".strip()
+            self._tell(ReplyText(self._reply_id, spoken, self._clock.now()))
+        self._sentences.put(sentences)
 
     def _reach(self, stage: ReplyStage) -> None:
         if stage not in self._reached:

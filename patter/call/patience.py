@@ -1,0 +1,132 @@
+"""How long the agent may stay silent when it is its turn: then it apologises, and if that is not heard either, the call ends.
+
+It owns the one timer of an answer that is owed; it refuses to know why nothing comes, and who makes answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol
+
+from patter.call.chronicle import Chronicle
+from patter.call.closing import Closing
+from patter.call.floor import FloorKeeper
+from patter.call.handover import Handover
+from patter.call.toolrunner import ToolRunner
+from patter.call.turns import Turns
+from patter.clock import Clock
+from patter.models import Agent
+from patter.ports import Conversation
+from patter.signals import Faulted
+
+HARDLY_MS = 1.0  # sums of float durations
+
+
+class Party(Protocol):
+    """What patience needs of its session."""
+
+    agent: Agent
+
+    @property
+    def over(self) -> bool: ...
+
+    @property
+    def deaf(self) -> bool:
+        """Nobody's words count any more."""
+
+    @property
+    def shows(self) -> bool:
+        """Text that is shown is all that the caller gets."""
+
+    async def give_up_call(self, problem: str, *, voice: bool) -> None:
+        """End the call as failed, with a goodbye where there is a voice for it: the agent's, or else the carrier's."""
+
+    def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
+
+
+class Patience:
+    """The silence of one call: from the caller's turn to the first sound of its answer, and wherever a reply that is still
+    being made has nothing more to hear."""
+
+    def __init__(
+        self,
+        party: Party,
+        floor: FloorKeeper,
+        closing: Closing,
+        handover: Handover,
+        turns: Turns,
+        tools: ToolRunner,
+        conversation: Conversation,
+        chronicle: Chronicle,
+        clock: Clock,
+    ) -> None:
+        self._party = party
+        self._floor = floor
+        self._closing = closing
+        self._handover = handover
+        self._turns = turns
+        self._tools = tools
+        self._conversation = conversation
+        self._chronicle = chronicle
+        self._clock = clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._owed = False
+        self._apologised = False
+
+    def owe(self) -> None:
+        """It is the agent's turn to say something."""
+        self._owed, self._apologised = True, False
+        self._wait()
+
+    def heard(self) -> None:
+        """The caller's ear has something of the agent's; if more of it is still to be made, that may keep nobody waiting."""
+        self._owed = self._apologised = False
+        if self._floor.unfinished:
+            self._wait(self._floor.unheard_ms)
+        else:
+            self.close()
+
+    def shown(self) -> None:
+        """More text was given to the caller's side."""
+        if self._party.shows:
+            self.heard()
+
+    def close(self) -> None:
+        """Nothing is owed any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self, after_ms: float = 0.0) -> None:
+        self.close()
+        limit_ms = self._party.agent.recovery.silence_limit_ms
+        if limit_ms > 0:
+            self._timer = self._clock.call_later((after_ms + limit_ms) / 1000, partial(self._overdue, limit_ms))
+
+    def _overdue(self, limit_ms: int) -> None:
+        self._timer = None
+        if not self._owed and not self._floor.unfinished:
+            return
+        if self._party.over or self._party.deaf or self._closing.leaving:
+            return
+        if self._turns.speaking or self._floor.held or self._floor.unheard_ms > HARDLY_MS or self._handover.pending:
+            self._wait()  # somebody speaks, or is about to
+        elif self._apologised:
+            self._party.spawn(partial(self._end, limit_ms))
+        else:
+            self._party.spawn(partial(self._apologise, limit_ms))
+
+    async def _apologise(self, limit_ms: int) -> None:
+        problem = f"no answer was heard for {limit_ms / 1000:g} s"
+        self._chronicle.faulted(Faulted("agent", "", problem, "see the faults before it, if there are any"))
+        self._apologised = True
+        self._wait()
+        if not self._tools.running:  # else the reply goes on when its tool is done
+            await self._floor.give_up()
+        if text := self._party.agent.recovery.apology.strip():
+            await self._conversation.speak(text, "filler")
+
+    async def _end(self, limit_ms: int) -> None:
+        await self._party.give_up_call(f"The agent stayed silent for {2 * limit_ms / 1000:g} s.", voice=True)
