@@ -73,7 +73,8 @@ class Visit:
             for name, value in (await self.request.post()).items():
                 plain = value
                 if isinstance(value, web.FileField):
-                    self.filenames[name], plain = value.filename, value.file.read()
+                    with value.file:
+                        self.filenames[name], plain = value.filename, value.file.read()
                 self.form.setdefault(name, []).append(plain)
             return
         body = await self.request.read()
