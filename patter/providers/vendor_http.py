@@ -65,11 +65,8 @@ class VendorReply:
 
 def new_http() -> aiohttp.ClientSession:
     """The one client of a process: connections are kept, names are looked up once, and every request knows its trip."""
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_create_start.append(_creating)
-    tracing.on_connection_create_end.append(_created)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, ttl_dns_cache=300)
-    return aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
+    return aiohttp.ClientSession(connector=connector, trace_configs=[_TRIPS])
 
 
 async def _creating(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
@@ -84,6 +81,17 @@ async def _created(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) 
         trip.ms = (time.perf_counter() - trip.began) * 1000
 
 
+def _tripping() -> aiohttp.TraceConfig:
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(_creating)
+    config.on_connection_create_end.append(_created)
+    config.freeze()
+    return config
+
+
+_TRIPS = _tripping()
+
+
 @asynccontextmanager
 async def sent(http: aiohttp.ClientSession, request: VendorRequest) -> AsyncIterator[VendorReply]:
     """Send a request and give its answer while its body is read. Raises ProviderError, also for breaks inside the body.
@@ -93,6 +101,8 @@ async def sent(http: aiohttp.ClientSession, request: VendorRequest) -> AsyncIter
     connection."""
     told: list[ConnectionUsed | Faulted] = []
     trip = Trip()
+    if _TRIPS not in http.trace_configs:  # a client that was made elsewhere
+        http.trace_configs.append(_TRIPS)
     response = await _answered(http, request, trip, told)
     told.append(ConnectionUsed(request.stage, request.vendor.name, trip.reused, round(trip.ms, 1)))
     try:
@@ -117,7 +127,9 @@ async def _answered(
                 continue
             wait = error.retry_after_s if error.retry_after_s is not None else RETRY_S
             over = attempt >= request.attempts or error.code == "timeout" or wait > LONGEST_WAIT_S
+            error.tries = attempt
             if not error.retryable or over:
+                error.tries = attempt
                 raise
             told.append(Faulted(request.stage, request.vendor.name, error.problem, "it is tried again"))
         attempt += 1
