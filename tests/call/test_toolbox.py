@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from patter.call.toolbox import Toolbox
+from patter.exceptions import ProviderError
 from patter.providers.webhook import Reach, Webhooks
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +136,49 @@ async def test_a_handler_that_takes_too_long_is_an_error_result() -> None:
 async def test_a_wrong_tool_is_refused_when_the_box_is_made(tools: list[dict[str, Any]], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Toolbox(tools)
+
+
+# -------------------------------------------------------------------------------------------------------- sources
+
+
+class Shelf:
+    """Tools of somebody else."""
+
+    def __init__(self, *specs: dict[str, Any]) -> None:
+        self.specs = specs
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        if arguments.get("day") == "never":
+            raise ProviderError("the calendar is closed", provider="shelf", stage="tool")
+        return f"{name} on {arguments.get('day')}"
+
+
+def shelved(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "description": "", "parameters": parameters}
+
+
+async def test_a_sources_tools_stand_beside_the_agents_own_and_fail_as_they_do() -> None:
+    box = Toolbox([tool(lambda arguments, context: "mine")], sources=[Shelf(shelved("book", SCHEMA))])
+    assert [spec["name"] for spec in box.specs] == ["find", "book", "transfer_call", "end_call"]
+    assert (await box.run("book", '{"day": "Monday"}', CONTEXT)).output == "book on Monday"
+    assert "'day' is a required" in (await box.run("book", "{}", CONTEXT)).output
+    closed = await box.run("book", '{"day": "never"}', CONTEXT)
+    assert (closed.ok, json.loads(closed.output)) == (False, {"error": "the calendar is closed"})
+
+
+async def test_a_sources_tool_never_takes_the_place_of_another_and_a_broken_one_is_left_out() -> None:
+    shelf = Shelf(shelved("find", {}), shelved("end_call", {}), shelved("odd", {"type": "objekt"}), shelved("book", {}))
+    box = Toolbox([tool(lambda arguments, context: "mine")], sources=[shelf])
+    assert [spec["name"] for spec in box.specs] == ["find", "book", "transfer_call", "end_call"]
+    assert (await box.run("find", '{"day": "x"}', CONTEXT)).output == "mine"
+
+
+async def test_a_schema_that_points_outside_itself_fetches_nothing() -> None:
+    async with server() as (url, asked):
+        box = Toolbox([], sources=[Shelf(shelved("book", {"properties": {"day": {"$ref": url}}}))])
+        result = await box.run("book", '{"day": "Monday"}', CONTEXT)
+    assert (result.ok, asked) == (False, [])
+    assert "schema that is not there" in result.output
 
 
 # ------------------------------------------------------------------------------------------------------- webhooks
