@@ -35,6 +35,7 @@ from patter.signals import (
     ReplyText,
     SpeechStarted,
     SpeechStopped,
+    ToolAsked,
     UtteranceEnded,
 )
 from tests.support.parts import MS_PER_CHARACTER, FakeLine
@@ -48,6 +49,8 @@ class ScriptedEngine:
         self._clock = clock
         self._said: Mailbox[ConversationSignal] = Mailbox()
         self._replies = 0
+        self.mute = False
+        """It has lost its voice: what it should speak it does not."""
         self.asked: list[tuple[str, Any]] = []
         """What it was asked, in order: ("read", text), ("reply", utterance), ("interrupt", (id, heard)), ("answer", …)."""
 
@@ -67,7 +70,8 @@ class ScriptedEngine:
 
     async def speak(self, text: str, kind: str = "say") -> None:
         self.asked.append(("speak", text))
-        self.says(text, "greeting" if kind == "greeting" else "filler" if kind == "filler" else "say")
+        if not self.mute:
+            self.says(text, "greeting" if kind == "greeting" else "filler" if kind == "filler" else "say")
 
     async def interrupt(self, reply_id: int, heard: str, heard_ms: float) -> None:
         self.asked.append(("interrupt", (reply_id, heard)))
@@ -112,6 +116,10 @@ class ScriptedEngine:
         if whole:
             self.tell(ReplyEnded(number, now))
         return number
+
+    def asks(self, tool_id: str, name: str) -> None:
+        """Ask for a tool, in the reply made last."""
+        self.tell(ToolAsked(tool_id, name, "{}", self._replies))
 
     async def hears(self, seconds: float, utterance: str = "", *, text: str = "", answered: bool = False) -> None:
         """The caller speaks for so long; half a second of silence later the engine takes the utterance for complete."""

@@ -5,7 +5,7 @@ They own plain behaviour that a test can read off (loud = voice, 50 ms of sound 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -18,13 +18,14 @@ from patter.call.outfit import Outfit, Steered, Wiring
 from patter.call.session import CallSession
 from patter.call.toolbox import Toolbox
 from patter.clock import Clock
+from patter.conversations.hearing import Recogniser
 from patter.conversations.pipeline import Pipeline
 from patter.events import Event
 from patter.exceptions import PatterError, ProviderError
 from patter.guard import Guards
 from patter.mailbox import Mailbox
 from patter.models import Agent
-from patter.ports import Abilities, AnsweredBy, Ask, CallInfo, Ear, Transport
+from patter.ports import Abilities, AnsweredBy, Ask, CallInfo, Ear, Responder, StreamingTranscriber, Transport
 from patter.signals import (
     DigitPressed,
     HungUp,
@@ -229,16 +230,16 @@ class ScriptedTranscriber:
         self._said.close()
 
 
-Answer = Callable[[Ask], AsyncIterator[ResponderPiece]]
+Line = str | Sequence[ResponderPiece | ProviderError]
 
 
 class LinesResponder:
-    """Answers with the next of `lines` after `delay` seconds, and keeps what it was asked."""
+    """Answers with the next of `lines` after `delay` seconds, and keeps what it was asked. Errors among them are raised."""
 
     name = "lines"
     model = "test"
 
-    def __init__(self, *lines: str | list[ResponderPiece], delay: float = 0.1) -> None:
+    def __init__(self, *lines: Line, delay: float = 0.1) -> None:
         self._lines, self._delay = list(lines), delay
         self.asked: list[Ask] = []
 
@@ -247,6 +248,8 @@ class LinesResponder:
         await anyio.sleep(self._delay)
         line = self._lines.pop(0) if self._lines else "All right."
         for piece in [TextDelta(line)] if isinstance(line, str) else line:
+            if isinstance(piece, ProviderError):
+                raise piece
             yield piece
 
     async def aclose(self) -> None:
@@ -265,6 +268,8 @@ class ToneSynthesizer:
         self.spoken: list[str] = []
         self.breaks_after_ms: int | None = None
         """How much sound it still makes before it fails."""
+        self.failures: list[ProviderError] = []
+        """What happens to the next sentences before they sound."""
 
     async def start(self) -> None:
         """Ready."""
@@ -272,6 +277,8 @@ class ToneSynthesizer:
     async def synthesize(self, text: str) -> AsyncIterator[AudioChunk]:
         self.spoken.append(text)
         await anyio.sleep(self.delay)
+        if self.failures:
+            raise self.failures.pop(0)
         left = len(text) * MS_PER_CHARACTER
         while left > 0:
             if self.breaks_after_ms is not None:
@@ -310,11 +317,16 @@ class Cast:
 
     agent: Agent = field(default_factory=lambda: Agent("Be brief.", provider="pipeline"))
     utterances: list[str] = field(default_factory=list)
-    lines: list[str | list[ResponderPiece]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     recognition_s: float = 0.3
     thinking_s: float = 0.1
     voicemail: str = ""
     voice: bool = True
+    responder: Responder | None = None
+    """In place of one that says `lines`."""
+    listener: StreamingTranscriber | None = None
+    """In place of a transcriber that hears `utterances`."""
+    fallback_ears: Sequence[Callable[[], Recogniser]] = ()
 
 
 def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
@@ -330,11 +342,13 @@ def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
 
     def outfit(_: Steered, agent: Agent) -> Outfit:
         conversation = Pipeline(
-            responder=responder,
+            responder=cast.responder or responder,
             clock=clock,
             transcriber=transcriber,
             detector=LoudnessDetector(),
             synthesizer=synthesizer if cast.voice else None,
+            listener=cast.listener,
+            fallback_ears=cast.fallback_ears,
         )
         return Outfit(conversation, *rework(_, agent), tts="tone/test" if cast.voice else "")
 
