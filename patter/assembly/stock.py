@@ -26,8 +26,6 @@ from patter.providers.vendor_http import new_http
 from patter.providers.webhook import Reach, Webhooks
 from patter.registry import maker_of
 
-REACHES = {"public": Reach(), "loopback": Reach(loopback=True), "private": Reach(loopback=True, private=True)}
-
 
 def unheard(sentence: str) -> None:
     """For makers whose notes nobody asked for."""
@@ -46,7 +44,7 @@ class Stock:
     dialer: Dialer = field(init=False)
     webhooks: Webhooks = field(init=False)
     mcp: McpTools = field(init=False)
-    _voices: dict[tuple[str, AudioFormat | None], CachedVoice] = field(default_factory=dict)
+    _voices: dict[tuple[str, AudioFormat | None, object], CachedVoice] = field(default_factory=dict)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> Self:
@@ -55,7 +53,7 @@ class Stock:
             self.dialer = Dialer(self.http)
             stack.push_async_callback(self.dialer.aclose)
             self.webhooks = await stack.enter_async_context(
-                Webhooks(REACHES[self.keys.webhook_reach], secret=self.keys.webhook_secret)
+                Webhooks(Reach.of(self.keys.webhook_reach), secret=self.keys.webhook_secret)
             )
             self.mcp = await stack.enter_async_context(McpTools())
             stack.push_async_callback(self._close_voices)
@@ -96,8 +94,9 @@ class Stock:
         self, config: TTSConfig, agent: Agent, plays: AudioFormat | None, note: Callable[[str], None] = unheard
     ) -> CachedVoice:
         """The synthesizer of these settings for lines of this format, made when it is first asked for."""
-        place = (json.dumps(config.to_dict() | {"language": agent.language}, sort_keys=True, default=repr), plays)
+        make = maker_of("tts", config.provider)  # another one after its file beside the agent's was edited
+        place = (json.dumps(config.to_dict() | {"language": agent.language}, sort_keys=True, default=repr), plays, make)
         if place not in self._voices:
-            made: Synthesizer = maker_of("tts", config.provider)(config, self.bench(config, agent, None, plays, note))
-            self._voices[place] = CachedVoice(made, self.speech, plays)
+            made: Synthesizer = make(config, self.bench(config, agent, None, plays, note))
+            self._voices[place] = CachedVoice(made, self.speech, place)
         return self._voices[place]

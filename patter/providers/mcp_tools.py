@@ -36,7 +36,7 @@ MISSING = "the package for mcp servers is not installed"
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
-class McpClients:
+class McpTools:
     """All connections of an engine. Use it as an async context manager; processes that it started end with it."""
 
     def __init__(self, *, patience_s: float = PATIENCE_S, call_s: float = CALL_S) -> None:
@@ -44,7 +44,7 @@ class McpClients:
         self._servers: dict[str, _Server] = {}
         self._tasks: TaskGroup
 
-    async def __aenter__(self) -> McpClients:
+    async def __aenter__(self) -> McpTools:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         return self
@@ -54,12 +54,12 @@ class McpClients:
             server.close()
         await self._tasks.__aexit__(None, None, None)  # it waits; what went wrong elsewhere is raised as itself
 
-    async def tools(self, servers: Sequence[McpServer], taken: Iterable[str] = ()) -> McpTools:
+    async def offer(self, servers: Sequence[McpServer], taken: Iterable[str] = ()) -> McpOffer:
         """The tools of these servers, as they are now. Never raises: what is missing is among its `problems`.
 
         A name that is `taken`, or that two servers use, gets its server's name in front."""
         if not servers:
-            return McpTools()
+            return McpOffer()
         found: dict[_Server, _Listing] = {}
 
         async def ask(server: _Server) -> None:
@@ -79,7 +79,7 @@ class McpClients:
 
 
 @dataclass(frozen=True, slots=True)
-class McpTools:
+class McpOffer:
     """The tools that one agent has from its servers.
 
     `specs` are as the model is told of them: name, description, parameters. `problems` tell which servers are not there."""
@@ -102,7 +102,7 @@ class _Listing:
     problem: ProviderError | None = None
 
 
-def _merged(found: Mapping[_Server, _Listing], taken: set[str]) -> McpTools:
+def _merged(found: Mapping[_Server, _Listing], taken: set[str]) -> McpOffer:
     names = [tool.name for listing in found.values() for tool in listing.tools]
     specs, problems, calls = [], [], {}
     for server, listing in found.items():
@@ -116,7 +116,7 @@ def _merged(found: Mapping[_Server, _Listing], taken: set[str]) -> McpTools:
                 continue
             specs.append({"name": name, "description": tool.description or "", "parameters": dict(tool.input_schema)})
             calls[name] = server, tool.name
-    return McpTools(tuple(specs), tuple(problems), calls)
+    return McpOffer(tuple(specs), tuple(problems), calls)
 
 
 class _Server:

@@ -21,7 +21,7 @@ from mcp.types import TextContent
 from patter.call.toolbox import Toolbox
 from patter.exceptions import ProviderError
 from patter.models import McpServer
-from patter.providers.mcp_tools import McpClients
+from patter.providers.mcp_tools import McpTools
 
 pytestmark = pytest.mark.anyio
 
@@ -113,9 +113,9 @@ async def served(place: socket.socket, key: str = "") -> AsyncIterator[None]:
 
 async def test_the_tools_of_a_server_are_ours_in_form_and_can_be_called() -> None:
     with bound() as place:
-        async with served(place, KEY), McpClients() as clients:
+        async with served(place, KEY), McpTools() as mcp:
             server = McpServer("calendar", address(place), headers={"Authorization": KEY})
-            tools = await clients.tools([server])
+            tools = await mcp.offer([server])
             found = {spec["name"]: spec for spec in tools.specs}
             assert set(found) == {"free", "hours", "calendar_look_up", "slow", "refuse"}
             assert found["free"]["description"] == "Free times of a day."
@@ -130,8 +130,8 @@ async def test_the_tools_of_a_server_are_ours_in_form_and_can_be_called() -> Non
 
 async def test_in_a_toolbox_their_arguments_are_checked_and_their_errors_are_results() -> None:
     with bound() as place:
-        async with served(place), McpClients(call_s=0.2) as clients:
-            tools = await clients.tools([McpServer("calendar", address(place))], taken=("hours",))
+        async with served(place), McpTools(call_s=0.2) as mcp:
+            tools = await mcp.offer([McpServer("calendar", address(place))], taken=("hours",))
             own = {"name": "hours", "handler": lambda arguments, context: "mine"}
             box = Toolbox([own], sources=[tools])
             assert {"hours", "calendar_hours", "free", "end_call"} <= {spec["name"] for spec in box.specs}
@@ -151,10 +151,10 @@ async def test_in_a_toolbox_their_arguments_are_checked_and_their_errors_are_res
 
 async def test_only_names_that_two_servers_share_are_prefixed_and_only_named_tools_are_taken() -> None:
     with bound() as place:
-        async with served(place), McpClients() as clients:
+        async with served(place), McpTools() as mcp:
             one = McpServer("one", address(place), only=("free", "slow"))
             two = McpServer("two", address(place), only=("free", "hours"))
-            tools = await clients.tools([one, two])
+            tools = await mcp.offer([one, two])
             assert [spec["name"] for spec in tools.specs] == ["one_free", "slow", "two_free", "hours"]
             assert await tools.call("two_free", {"day": "Friday"}) == "Friday: ten, for 1"
 
@@ -162,14 +162,14 @@ async def test_only_names_that_two_servers_share_are_prefixed_and_only_named_too
 async def test_a_server_that_is_down_costs_its_tools_and_is_tried_again_for_the_next_call() -> None:
     with bound() as place:
         server = McpServer("calendar", address(place))
-        async with McpClients(patience_s=30.0) as clients:
-            tools = await clients.tools([server])
+        async with McpTools(patience_s=30.0) as mcp:
+            tools = await mcp.offer([server])
             assert tools.specs == ()
             assert [str(problem) for problem in tools.problems] == [
                 f"calendar: 127.0.0.1:{place.getsockname()[1]} cannot be reached (ConnectError) — check that it runs, and its url"
             ]
             async with served(place):
-                tools = await clients.tools([server])
+                tools = await mcp.offer([server])
                 assert tools.problems == ()
                 assert await tools.call("free", {"day": "Monday"}) == "Monday: ten, for 1"
 
@@ -177,19 +177,19 @@ async def test_a_server_that_is_down_costs_its_tools_and_is_tried_again_for_the_
 async def test_a_server_that_says_nothing_is_waited_for_no_longer_than_a_phone_rings() -> None:
     with bound() as place:
         place.listen()
-        async with McpClients(patience_s=0.1) as clients:
-            [problem] = (await clients.tools([McpServer("calendar", address(place))])).problems
+        async with McpTools(patience_s=0.1) as mcp:
+            [problem] = (await mcp.offer([McpServer("calendar", address(place))])).problems
             assert "did not answer within 0.1 s" in str(problem)
 
 
 async def test_a_wrong_key_is_told_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with bound() as place:
-        async with served(place, KEY), McpClients() as clients:
+        async with served(place, KEY), McpTools() as mcp:
             server = McpServer(
                 "calendar", address(place) + "?token=s3cret-query", headers={"Authorization": "s3cret-wrong"}
             )
-            tools = await clients.tools([server])
+            tools = await mcp.offer([server])
     [problem] = tools.problems
     assert "refuses the key (status 401)" in str(problem)
     assert "check the headers" in problem.fix
@@ -215,15 +215,15 @@ async def test_a_command_is_started_again_when_it_died_and_ends_with_the_engine(
     program.write_text(PROGRAM, encoding="utf-8")
     server = McpServer("desk", command=(sys.executable, str(program)), env={"TOKEN": "t0ken"})
     with anyio.fail_after(50):
-        async with McpClients(patience_s=40.0) as clients:
-            tools = await clients.tools([server])
+        async with McpTools(patience_s=40.0) as mcp:
+            tools = await mcp.offer([server])
             first, token, other = (await tools.call("whoami", {})).split()
             assert (token, other) == ("t0ken", "None")
             with pytest.raises(ProviderError, match="ended or broke off — run the command in a terminal"):
                 await tools.call("crash", {})
             second = (await tools.call("whoami", {})).split()[0]
             assert first != second
-            assert (await clients.tools([server])).problems == ()
+            assert (await mcp.offer([server])).problems == ()
             assert (await tools.call("whoami", {})).split()[0] == second
     assert not alive(int(first))
     assert not alive(int(second))
@@ -231,7 +231,7 @@ async def test_a_command_is_started_again_when_it_died_and_ends_with_the_engine(
 
 async def test_what_goes_wrong_meanwhile_is_raised_as_itself() -> None:
     with pytest.raises(KeyError):
-        async with McpClients():
+        async with McpTools():
             raise KeyError("mine")
 
 
@@ -239,13 +239,13 @@ async def test_what_goes_wrong_meanwhile_is_raised_as_itself() -> None:
     ("command", "says"), [("no-such-program", "cannot be started: No such file"), ("false", "ended or broke off")]
 )
 async def test_a_command_that_cannot_be_used_is_told(command: str, says: str) -> None:
-    async with McpClients(patience_s=30.0) as clients:
-        [problem] = (await clients.tools([McpServer("desk", command=(command,))])).problems
+    async with McpTools(patience_s=30.0) as mcp:
+        [problem] = (await mcp.offer([McpServer("desk", command=(command,))])).problems
     assert says in str(problem)
 
 
 async def test_without_the_extra_package_the_problem_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)
-    async with McpClients(patience_s=30.0) as clients:
-        [problem] = (await clients.tools([McpServer("desk", command=("true",))])).problems
+    async with McpTools(patience_s=30.0) as mcp:
+        [problem] = (await mcp.offer([McpServer("desk", command=("true",))])).problems
     assert "pip install 'patter[mcp]'" in str(problem)
