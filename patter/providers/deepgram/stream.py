@@ -218,7 +218,8 @@ class AudioStream:
         if self._closing:
             return None
         if self._reading.cancelled_caught:
-            return DEEPGRAM.broken("stt", TimeoutError())
+            problem = "it says nothing any more"
+            return ProviderError(problem, provider=DEEPGRAM.name, stage="stt", retryable=True, code="silent")
         return DEEPGRAM.closed("stt", 1000, "")
 
     async def _connect(self, error: ProviderError | None) -> None:
