@@ -127,7 +127,6 @@ async def _answered(
                 continue
             wait = error.retry_after_s if error.retry_after_s is not None else RETRY_S
             over = attempt >= request.attempts or error.code == "timeout" or wait > LONGEST_WAIT_S
-            error.tries = attempt
             if not error.retryable or over:
                 error.tries = attempt
                 raise
