@@ -32,6 +32,7 @@ TAIL_S = 0.25  # after the last word: the silence behind it
 SOUNDLESS_S = 5.0  # words whose sound has not come by then have none
 UNSAID_S = 8.0  # what the agent was asked to say and has not begun by then, it will not say
 STILL_HEARD_S = 2.0  # a telephone line is so much behind at most
+LINE_S = 0.3  # and so much usually
 
 Tell = Callable[[ConversationSignal], None]
 
@@ -109,7 +110,8 @@ class Replies:
             return self._clock.now() + QUIET_S
         if current is None or current.dead:
             return 0.0
-        return current.plays_until if current.ended else max(current.plays_until, self._clock.now() + QUIET_S)
+        heard = current.plays_until + LINE_S if current.plays_until else 0.0
+        return heard if current.ended else max(heard, self._clock.now() + QUIET_S)
 
     def audible(self) -> bool:
         """Whether the caller should be hearing the agent now."""
@@ -196,8 +198,8 @@ class Replies:
         reply had begun already: the answer to a typed turn has the number of the interruption that makes room for it."""
         now = self._clock.now()
         for reply in {id(reply): reply for number, reply in self._by_event.items() if number <= event_id}.values():
-            heard = reply.ended and reply.plays_until + STILL_HEARD_S < now
-            if not reply.dead and not heard:
+            heard = reply.ended and (self._asked or reply.plays_until + STILL_HEARD_S < now)
+            if not reply.dead and not heard:  # asking for words interrupts too, but nothing that is still heard
                 self._tell(ReplyWithdrawn(reply.reply_id, "caller", now))
             reply.dead = True
         self._void_below = max(self._void_below, event_id)
