@@ -1,0 +1,121 @@
+"""The pipeline's hearing: recognisers of both kinds, and the next one when one fails."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from patter.events import AgentSaid, CallEnded, CallerSaid, FaultOccurred, Interrupted
+from patter.exceptions import ProviderError
+from patter.models import Agent, Recovery, TurnTaking
+from tests.conversations.scripted_listener import ScriptedListener
+from tests.support.parts import Cast, ScriptedTranscriber, Stage, perform, set_stage
+from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
+
+pytestmark = pytest.mark.anyio
+GREETING = "Hello, this is Riverside Dental, how can I help you today?"
+GONE = ProviderError("it hung up", provider="acme", stage="stt")
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    return VIRTUAL_BACKEND
+
+
+def agent(**changes: object) -> Agent:
+    return Agent(**({"system_prompt": "p", "provider": "pipeline"} | changes))  # type: ignore[arg-type]
+
+
+def turns(stage: Stage) -> list[str]:
+    return [event.text for event in stage.of(CallerSaid) if isinstance(event, CallerSaid)]
+
+
+def problems(stage: Stage) -> list[str]:
+    return [event.problem for event in stage.of(FaultOccurred) if isinstance(event, FaultOccurred)]
+
+
+async def test_a_recogniser_that_streams_gets_every_frame_and_its_words_interrupt() -> None:
+    listener = ScriptedListener(virtual_clock())
+    stage = set_stage(Cast(agent=agent(first_message=GREETING), listener=listener, lines=["Yes."]))
+
+    async def scene(stage: Stage) -> None:
+        await stage.line.silent(1.5)
+        listener.speech()
+        await stage.line.speaks(0.4)
+        listener.words("can you")
+        await stage.line.speaks(0.4)
+        assert stage.of(Interrupted)
+        listener.ends("can you help me")
+        await stage.line.silent(2.0)
+
+    await perform(stage, scene)
+    assert listener.heard_ms == pytest.approx(4300, abs=21)
+    assert turns(stage) == ["can you help me"]
+    assert listener.closed
+
+
+async def test_a_changed_agent_settles_the_recogniser() -> None:
+    listener = ScriptedListener(virtual_clock())
+    stage = set_stage(Cast(agent=agent(), listener=listener))
+    changed = TurnTaking(max_silence_ms=900)
+
+    async def scene(stage: Stage) -> None:
+        await anyio.sleep(0.1)
+        stage.session.update(agent(turn_taking=changed))
+
+    await perform(stage, scene)
+    assert listener.settings == changed
+
+
+async def test_when_one_fails_the_next_takes_over_and_hears_what_was_said_meanwhile() -> None:
+    clock = virtual_clock()
+    first, second = ScriptedListener(clock), ScriptedListener(clock, opening_s=0.4)
+    stage = set_stage(Cast(agent=agent(), listener=first, fallback_ears=[lambda: second], lines=["Yes."]))
+
+    async def scene(stage: Stage) -> None:
+        await stage.line.silent(1.0)
+        first.fails(GONE)
+        await stage.line.speaks(1.0)
+        assert second.heard_ms == pytest.approx(1000, abs=41)
+        second.ends("are you there")
+        await stage.line.silent(1.0)
+
+    await perform(stage, scene)
+    assert problems(stage) == ["it hung up"]
+    assert turns(stage) == ["are you there"]
+    assert first.closed
+
+
+async def test_one_that_cannot_be_opened_is_passed_over_for_one_of_the_other_kind() -> None:
+    clock = virtual_clock()
+    listener = ScriptedListener(clock, refusal=GONE)
+    local = ScriptedTranscriber(clock, ["are you there"])
+    stage = set_stage(Cast(agent=agent(), listener=listener, fallback_ears=[lambda: local]))
+
+    async def scene(stage: Stage) -> None:
+        await stage.line.speaks(0.8)
+        await stage.line.silent(2.0)
+
+    await perform(stage, scene)
+    assert (problems(stage), turns(stage)) == (["it hung up"], ["are you there"])
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_when_nobody_hears_the_caller_any_more_the_agent_says_goodbye(at_once: bool) -> None:
+    listener = ScriptedListener(virtual_clock(), refusal=GONE if at_once else None)
+    recovery = Recovery(goodbye="I cannot hear you. Goodbye.")
+    stage = set_stage(Cast(agent=agent(first_message=GREETING, recovery=recovery), listener=listener))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stage.session.run)
+        await anyio.sleep(1.0)
+        if not at_once:
+            listener.fails(GONE)
+        await anyio.sleep(30.0)
+    ended = stage.events[-1]
+    assert isinstance(ended, CallEnded)
+    assert (ended.reason, ended.detail) == ("failed", "acme: nobody hears the caller any more: it hung up")
+    last = stage.of(AgentSaid)[-1]
+    assert isinstance(last, AgentSaid)
+    assert (last.text, last.interrupted) == ("I cannot hear you. Goodbye.", False)
+    assert "it hung up" in problems(stage)[0]
