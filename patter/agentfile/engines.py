@@ -57,7 +57,7 @@ def _keys(top: Table) -> Keys:
     try:
         return Keys.of_environment()
     except ValueError as error:
-        name = next((name for name in VARIABLES if str(error).startswith(name)), "")
+        name = str(error).partition(" ")[0]
         top.problems.add(
             (), f"the environment variable {VARIABLES.get(name, '')} cannot be used: {error}", "correct it"
         )
