@@ -20,6 +20,7 @@ from patter.signals import (
     ReplyAudio,
     ResponderPiece,
     SynthesizerPiece,
+    TokensUsed,
     TranscriberSignal,
     TransportSignal,
 )
@@ -196,8 +197,11 @@ class TurnModel(Protocol):
 class Transcriber(Protocol):
     """Speech-to-text of one call. `hear` gets everything the caller's side sends as PCM 16 kHz, silence included."""
 
-    name: str
-    model: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
 
     async def start(self, tasks: TaskGroup) -> None: ...
 
@@ -226,8 +230,11 @@ class Transcriber(Protocol):
 class StreamingTranscriber(Protocol):
     """Speech-to-text of one call that is given every frame as it comes, and says itself when the caller speaks and pauses."""
 
-    name: str
-    model: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
 
     async def start(self, hears: AudioFormat, tasks: TaskGroup) -> None:
         """Connect; from then on `hear` takes audio of format `hears`. Its tasks live in `tasks`. Raises ProviderError."""
@@ -248,20 +255,25 @@ class StreamingTranscriber(Protocol):
 class Ask:
     """What a responder is asked: the context ends with the caller's words or a tool's result.
 
-    `tools` in JSON-schema form: dicts with name, description, parameters."""
+    `tools` in JSON-schema form: dicts with name, description, parameters. `count` is told of tokens that can be a piece no
+    more, because the iterator was closed or broke; it returns at once."""
 
     call: CallInfo
     agent: Agent
     system_prompt: str
     messages: Sequence[Message]
     tools: Sequence[dict[str, Any]] = ()
+    count: Callable[[TokensUsed], None] = field(default=lambda tokens: None, compare=False, repr=False)
 
 
 class Responder(Protocol):
     """The brain of a pipeline: a model, a handler in user code, or a script. Shared by calls; holds no call's state."""
 
-    name: str
-    model: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
 
     def respond(self, ask: Ask) -> AsyncIterator[ResponderPiece]:
         """The reply piece by piece as it comes. Raises ProviderError. Closing the iterator stops the request."""
@@ -272,9 +284,14 @@ class Responder(Protocol):
 class Synthesizer(Protocol):
     """Text-to-speech. Shared by calls."""
 
-    name: str
-    model: str
-    voice: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def voice(self) -> str: ...
 
     async def start(self) -> None:
         """Load or connect; may be called more than once."""

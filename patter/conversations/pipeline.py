@@ -319,7 +319,7 @@ class Pipeline:
         assert self._agent is not None
         prompt = fill_variables(self._agent.system_prompt, self._agent.variables)
         tools: Sequence[dict[str, object]] = self._brief.tools
-        return Ask(self._brief.call, self._agent, prompt, self._context.messages(likely=likely), tools)
+        return Ask(self._brief.call, self._agent, prompt, self._context.messages(likely=likely), tools, self._count)
 
     def _count(self, tokens: TokensUsed) -> None:
         amounts = {

@@ -13,14 +13,15 @@ from typing import Any, Literal
 import anyio
 from aiohttp import web
 
-from patter.exceptions import PatterError
+from patter.loopback.stage import LoopbackVendor
+from patter.loopback.stage_http import Visit
+from patter.loopback.stage_script import ScriptBroken
 
+__all__ = ["COMPLETIONS", "Exchange", "LoopbackChat", "ScriptBroken"]
+
+COMPLETIONS = "/v1/chat/completions"
 Check = Callable[[dict[str, Any]], None]
 """Looks at a request's body; raises AssertionError (or anything) if it is not as it should be."""
-
-
-class ScriptBroken(PatterError):
-    """The client sent what the script did not expect, or the script was not used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +47,41 @@ class Exchange:
     check: Check | None = None
 
 
-class LoopbackChat:
-    """The server; use it as an async context manager. Leaving it raises ScriptBroken if anything was not as written."""
+class LoopbackChat(LoopbackVendor):
+    """The server, on a stage of its own (an async context manager) or on one with others (`mount`); faults: `stage.faults`.
+
+    Leaving it raises ScriptBroken if anything was not as written."""
 
     def __init__(self, *exchanges: Exchange, models: Sequence[str] | None = ("loopback-1",), api_key: str = "") -> None:
-        self.base_url = ""
+        super().__init__()
         self.requests: list[dict[str, Any]] = []
         self.cancelled = 0
         """How many replies the client left before their end."""
         self._left = list(exchanges)
         self._models = models
         self._api_key = api_key
-        self._problems: list[str] = []
-        app = web.Application()
-        app.router.add_get("/v1/models", self._list)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        self._runner = web.AppRunner(app, handler_cancellation=True)
 
-    async def __aenter__(self) -> LoopbackChat:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
-        return self
+    @property
+    def base_url(self) -> str:
+        """The root that ends in /v1."""
+        return f"{self.stage.http}/v1"
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        await self._runner.cleanup()
-        if self._left:
-            self._problems.append(f"{len(self._left)} expected requests never came")
-        if self._problems and kind is None:
-            raise ScriptBroken("; ".join(self._problems))
+    def program(self) -> None:
+        """See `LoopbackVendor.program`."""
+        self.stage.route("GET", "/v1/models", self._list)
+        self.stage.route("POST", COMPLETIONS, self._complete)
+        self.stage.expects(lambda: f"{len(self._left)} expected requests never came" if self._left else "")
 
-    async def _list(self, request: web.Request) -> web.Response:
+    async def _list(self, visit: Visit) -> web.StreamResponse:
         if self._models is None:
             return web.json_response({"hello": "I am another kind of server"})
         rows = [{"id": name, "object": "model", "created": 1, "owned_by": "loopback"} for name in self._models]
         return web.json_response({"object": "list", "data": rows})
 
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+    async def _complete(self, visit: Visit) -> web.StreamResponse:
+        body = visit.json
         self.requests.append(body)
-        if self._api_key and request.headers.get("Authorization") != f"Bearer {self._api_key}":
+        if self._api_key and visit.headers.get("authorization") != f"Bearer {self._api_key}":
             return _error(401, "Incorrect API key provided", "invalid_api_key", {})
         if not self._left:
             return self._unexpected("a request came that the script does not know")
@@ -97,32 +93,31 @@ class LoopbackChat:
         except Exception as error:
             return self._unexpected(f"request {len(self.requests)} is not as expected: {error!r}")
         try:
-            return await self._reply(request, exchange, body)
+            return await self._reply(visit, exchange, body)
         except (ConnectionError, anyio.get_cancelled_exc_class()):
             self.cancelled += 1
             raise
 
-    async def _reply(self, request: web.Request, exchange: Exchange, body: dict[str, Any]) -> web.StreamResponse:
+    async def _reply(self, visit: Visit, exchange: Exchange, body: dict[str, Any]) -> web.StreamResponse:
         if exchange.delay:
             await anyio.sleep(exchange.delay)
         if exchange.status != 200:
             return _error(exchange.status, exchange.message, exchange.code, exchange.headers)
         if not exchange.streamed:
             return web.json_response(_whole(exchange, body["model"], len(self.requests)))
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **exchange.headers})
-        await response.prepare(request)
+        response = await visit.begin(200, {"Content-Type": "text/event-stream", **exchange.headers})
         with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         for event in _events(exchange, body["model"], len(self.requests), with_usage=with_usage):
             for at in range(0, len(event), exchange.chunk or len(event)):
                 await response.write(event[at : at + (exchange.chunk or len(event))])
             if exchange.delay_between:
                 await anyio.sleep(exchange.delay_between)
-        if exchange.ends == "broken" and request.transport is not None:
-            request.transport.abort()
+        if exchange.ends == "broken":
+            visit.hang_up()
         return response
 
     def _unexpected(self, problem: str) -> web.Response:
-        self._problems.append(problem)
+        self.stage.problem(problem)
         return _error(418, problem, "script", {})
 
 

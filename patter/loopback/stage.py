@@ -67,6 +67,7 @@ class Stage:
         self._routes: dict[str, list[_Route]] = {}
         self._scripts: dict[str, list[Script]] = {}
         self._exchanges: dict[tuple[str, str], list[Exchange]] = {}
+        self._expected: list[Callable[[], str]] = []
         self._playing: set[Peer] = set()
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_route("*", "/{path:.*}", self._until_gone)
@@ -102,7 +103,7 @@ class Stage:
             peer.dismissed = True
         self.cut_all()
         await self._runner.cleanup()
-        self._problems += self.faults.unused()
+        self._problems += [*self.faults.unused(), *filter(None, (left() for left in self._expected))]
         for path, scripts in self._scripts.items():
             if scripts:
                 self._problems.append(f"{path}: {len(scripts)} expected sockets were never opened")
@@ -152,6 +153,10 @@ class Stage:
     def route(self, method: str, path: str, handler: Handler) -> None:
         """Every request of `path` is answered by `handler`."""
         self._routes.setdefault(method, []).append(_Route(path, _pattern(path), handler=handler))
+
+    def expects(self, left: Callable[[], str]) -> None:
+        """Ask `left`, when the stage is left, what was expected and did not come ("" = nothing)."""
+        self._expected.append(left)
 
     def problem(self, text: str) -> None:
         """Something is not as it should be: leaving the stage will say so."""

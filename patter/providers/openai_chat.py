@@ -1,6 +1,6 @@
 """Any server that speaks OpenAI's chat protocol as a Responder: OpenAI itself, Ollama, llama.cpp, vLLM and the like.
 
-It owns the connection, its time limits and what an error means to the user; it refuses to know the protocol's JSON (the wire
+It owns what is asked of which server, and what its errors mean to the user; it refuses to know the protocol's JSON (the wire
 does) and holds no call's state.
 """
 
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -18,20 +20,53 @@ from yarl import URL
 from patter.exceptions import ProviderError
 from patter.ports import Ask
 from patter.providers.address import is_loopback
+from patter.providers.retired import living
+from patter.providers.vendor import Vendor
+from patter.providers.vendor_http import VendorReply, VendorRequest, sent
 from patter.signals import ResponderPiece
-from patter.wire.openai_chat import Refusal, ReplyReader, call_ids, model_names, refusal, request_body
+from patter.wire.openai_chat import ReplyReader, call_ids, lacking, model_names, request_body
 
 log = logging.getLogger(__name__)
 
 OPENAI = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-6-luna"  # OpenAI's named replacement for its small models, which end in January 2027
 
-CONNECT_S = 5.0  # a server on the line answers in a fraction of that
 SILENCE_S = 20.0  # no byte for so long: no caller waits on for the rest
 SILENCE_LOCAL_S = 90.0  # a local server may first have to load the model from disk
-ATTEMPTS = 2  # a caller hears every second of it: one more try, and only before the first byte
-RETRY_S = 0.25
-LONGEST_WAIT_S = 3.0  # a server that asks for more is out for this turn
+TAIL_S = 0.25  # after its last word a server ends the body at once; then the connection can be used again
+LACKS = "lacks "  # begins the code of an error about a part of the request that a server does not know
+
+
+@dataclass(frozen=True)
+class _Server(Vendor):
+    """A server of models: OpenAI's errors, in the words of whoever runs or rents it."""
+
+    root: str = ""
+    local: bool = False
+    silence_s: float = SILENCE_S
+
+    def refused(
+        self, stage: str, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None, **more: Any
+    ) -> ProviderError:
+        """See `Vendor.refused`; an optional part of the request that the server does not know is the error's code."""
+        error = super().refused(stage, status, body, headers, **more)
+        if unknown := lacking(status, body):
+            error.code, error.retryable = f"{LACKS}{unknown}", False
+        return error
+
+    def broken(self, stage: str, error: BaseException) -> ProviderError:
+        """See `Vendor.broken`."""
+        told = super().broken(stage, error)
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) and told.code != "tls":
+            problem = f"nothing answers at {self.root}"
+            fix = "start the model server" if self.local else "check the network and the base_url"
+        elif told.code == "timeout":
+            problem, fix = f"it was silent for {self.silence_s:g} s", told.fix
+        else:
+            return told
+        return ProviderError(
+            problem, provider=told.provider, stage=stage, retryable=told.retryable, fix=fix, code=told.code
+        )
 
 
 class OpenAIChat:
@@ -50,62 +85,61 @@ class OpenAIChat:
         name: str = "",
     ) -> None:
         self._session = session
-        self._root = (base_url or OPENAI).rstrip("/")
-        self._local = is_loopback(self._root)
-        self.name = name or _name(self._root)
-        self.model = model or (DEFAULT_MODEL if self._root == OPENAI else "")
+        root = (base_url or OPENAI).rstrip("/")
+        own, local = root == OPENAI, is_loopback(root)
+        self.name = name or _name(root)
+        self.model, self.warning = living(model or DEFAULT_MODEL) if own else (model, "")
+        """`warning` is a sentence for the user if the name is retired and another one is used instead, otherwise ""."""
+        self._server = _Server(
+            self.name,
+            "OpenAI" if own else self.name,
+            "OPENAI_API_KEY" if own else "the api_key of the agent's llm settings",
+            root,
+            local,
+            SILENCE_LOCAL_S if local else SILENCE_S,
+        )
         self._headers = {
             "Authorization": f"Bearer {api_key or 'none'}",
             "Accept": "text/event-stream, application/json",
         }
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_S, sock_read=SILENCE_LOCAL_S if self._local else SILENCE_S
-        )
         self._lacks: set[str] = set()
 
     async def respond(self, ask: Ask) -> AsyncIterator[ResponderPiece]:
-        """The reply as it comes. Raises ProviderError that says whose fault it is. Closing it closes the connection."""
+        """The reply as it comes. Raises ProviderError that says whose fault it is. Closing it closes the connection.
+
+        What a reply has cost that is cut off before the server counts it is estimated, and told to `ask.count`."""
         if not self.model:
             self.model = await self._first_model()
-        reader = ReplyReader(self.name, tools=[tool["name"] for tool in ask.tools], taken=call_ids(ask.messages))
-        response = await self._open(ask)
-        try:
-            if "json" in response.headers.get("Content-Type", ""):
-                for piece in reader.whole(await response.read()):
-                    yield piece
-            else:
-                async for data in response.content.iter_any():
-                    for piece in reader.feed(data):
+        while True:
+            body = request_body(
+                ask, self.model, usage="stream_options" not in self._lacks, tools="tools" not in self._lacks
+            )
+            try:
+                async with aclosing(self._reply(ask, body)) as pieces:
+                    async for piece in pieces:
                         yield piece
-                    if reader.done:
-                        break
-            for piece in reader.close():
-                yield piece
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._broken(error) from error
-        finally:
-            response.close()
+                return
+            except ProviderError as error:
+                unknown = error.code.removeprefix(LACKS) if error.code.startswith(LACKS) else ""
+                if not unknown or unknown in self._lacks:
+                    raise
+                log.warning("the model server lacks a feature", extra={"server": self.name, "lacks": unknown})
+                self._lacks.add(unknown)
 
     async def aclose(self) -> None:
         """Nothing to close: the session belongs to whoever made it."""
 
     async def models(self) -> list[str]:
         """The names of the models that the server offers. Raises ProviderError."""
+        async with sent(self._session, self._request("GET", "/models", attempts=1)) as reply:
+            body = await reply.response.read()
         try:
-            async with self._session.get(
-                f"{self._root}/models", headers=self._headers, timeout=self._timeout
-            ) as response:
-                body = await response.read()
-                if response.status != 200:
-                    raise self._refused(refusal(response.status, body, response.headers))
-                names = model_names(json.loads(body))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._broken(error) from error
+            names = model_names(json.loads(body))
         except ValueError:
             names = None
         if names is None:
             raise self._error(
-                "this is no server that speaks OpenAI's protocol", fix=f"check the base_url {self._root!r}"
+                "this is no server that speaks OpenAI's protocol", fix=f"check the base_url {self._server.root!r}"
             )
         return names
 
@@ -116,86 +150,60 @@ class OpenAIChat:
             raise self._error("the server has no model", fix=fix)
         return names[0]
 
-    async def _open(self, ask: Ask) -> aiohttp.ClientResponse:
-        """A reply that has begun with status 200; retries and simplifies the request as far as that makes sense."""
-        attempt = 1
-        while True:
-            body = request_body(
-                ask, self.model, usage="stream_options" not in self._lacks, tools="tools" not in self._lacks
-            )
+    async def _reply(self, ask: Ask, body: dict[str, Any]) -> AsyncGenerator[ResponderPiece, None]:
+        reader = ReplyReader(self.name, tools=[tool["name"] for tool in ask.tools], taken=call_ids(ask.messages))
+        async with sent(self._session, self._request("POST", "/chat/completions", body)) as reply:
+            for told in reply.told:
+                yield told
+            left = True
             try:
-                response = await self._post(body)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                refused = isinstance(error, aiohttp.ClientConnectorError)
-                if refused or attempt == ATTEMPTS:
-                    raise self._broken(error) from error
-                wait = RETRY_S
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise self._broken(error) from error
-            else:
-                if response.status == 200:
-                    return response
-                problem = await self._problem(response)
-                if problem.unknown and problem.unknown not in self._lacks:
-                    log.warning(
-                        "the model server lacks a feature", extra={"server": self.name, "lacks": problem.unknown}
-                    )
-                    self._lacks.add(problem.unknown)
-                    continue
-                wait = problem.retry_after_s if problem.retry_after_s is not None else RETRY_S
-                if not problem.retryable or attempt == ATTEMPTS or wait > LONGEST_WAIT_S:
-                    raise self._refused(problem)
-            attempt += 1
-            await anyio.sleep(wait)
+                async with aclosing(_read(reader, reply)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                left = False
+            finally:
+                if left and (owed := reader.owed(body, left=True)) is not None:
+                    ask.count(replace(owed, provider=self.name, model=self.model))
+            if (owed := reader.owed(body, left=False)) is not None:
+                yield owed
+            await _tail(reply)
 
-    async def _post(self, body: dict[str, Any]) -> aiohttp.ClientResponse:
-        return await self._session.post(
-            f"{self._root}/chat/completions",
-            json=body,
-            headers=self._headers,
-            timeout=self._timeout,
-            allow_redirects=False,  # a redirect would take the key to another server
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None, attempts: int = 2) -> VendorRequest:
+        return VendorRequest(
+            self._server,
+            "llm",
+            method,
+            f"{self._server.root}{path}",
+            self._headers,
+            body,
+            attempts=attempts,
+            silence_s=self._server.silence_s,
+            what=f"the model {self.model!r} or the address {self._server.root!r}",
         )
 
-    async def _problem(self, response: aiohttp.ClientResponse) -> Refusal:
-        try:
-            return refusal(response.status, await response.read(), response.headers)
-        except (aiohttp.ClientError, TimeoutError):
-            return refusal(response.status, b"", response.headers)
-        finally:
-            response.close()
+    def _error(self, problem: str, *, fix: str = "") -> ProviderError:
+        return ProviderError(problem, provider=self.name, stage="llm", fix=fix)
 
-    def _refused(self, problem: Refusal) -> ProviderError:
-        """An error reply in words that say what to do."""
-        said = f" ({problem.message})" if problem.message else ""
-        if problem.status in (401, 403):
-            key = "OPENAI_API_KEY" if self._root == OPENAI else "the api_key of the agent's llm settings"
-            return self._error(f"it refuses the key{said}", fix=f"check {key}")
-        if problem.status == 404:
-            return self._error(
-                f"it does not know the model {self.model!r} or the address {self._root!r}{said}",
-                fix="name one of the server's models in the agent's llm settings",
-            )
-        if problem.status == 429 and not problem.retryable:
-            return self._error(f"the account has no credit left{said}", fix="add credit, or use another model")
-        if problem.status == 429:
-            wait = f" in {problem.retry_after_s:g} s" if problem.retry_after_s else " later"
-            return self._error(f"too many requests{said}", fix=f"try again{wait}", retryable=True)
-        if problem.status >= 500:
-            return self._error(f"it failed with status {problem.status}{said}", fix="try again later", retryable=True)
-        return self._error(f"it refused the request with status {problem.status}{said}")
 
-    def _broken(self, error: Exception) -> ProviderError:
-        """A connection's failure in words that say what to do."""
-        if isinstance(error, aiohttp.ClientConnectorError):
-            start = "start the model server" if self._local else "check the network and the base_url"
-            return self._error(f"nothing answers at {self._root}", fix=start, retryable=True)
-        if isinstance(error, TimeoutError):
-            return self._error(f"it was silent for {self._timeout.sock_read:g} s", fix="try again", retryable=True)
-        return self._error("the connection broke off", fix="try again", retryable=True)
+async def _read(reader: ReplyReader, reply: VendorReply) -> AsyncGenerator[ResponderPiece, None]:
+    if "json" in reply.response.headers.get("Content-Type", ""):
+        for piece in reader.whole(await reply.response.read()):
+            yield piece
+    else:
+        async for data in reply.response.content.iter_any():
+            for piece in reader.feed(data):
+                yield piece
+            if reader.done:
+                break
+    for piece in reader.close():
+        yield piece
 
-    def _error(self, problem: str, *, fix: str = "", retryable: bool = False) -> ProviderError:
-        return ProviderError(problem, provider=self.name, stage="llm", retryable=retryable, fix=fix)
+
+async def _tail(reply: VendorReply) -> None:
+    """Read what follows the last word, so that the connection can be used again."""
+    with anyio.move_on_after(TAIL_S), suppress(aiohttp.ClientError):  # the reply is whole, however the rest ends
+        async for _ in reply.response.content.iter_any():
+            pass
 
 
 def _name(root: str) -> str:

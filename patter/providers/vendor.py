@@ -162,7 +162,10 @@ def read_refusal(body: bytes) -> tuple[str, str]:
         return "", str(inner)
     codes = [str(inner[key]) for key in ("code", "status", "err_code", "type") if inner.get(key)]
     code = next((one for one in codes if one in _CREDIT), next(iter(codes), ""))  # the word that decides goes first
-    said = next((str(inner[key]) for key in ("message", "err_msg", "description", "reason") if inner.get(key)), text)
+    said = next(
+        (str(inner[key]) for key in ("message", "err_msg", "description", "reason") if inner.get(key)),
+        "" if code else text,
+    )
     return code, said
 
 

@@ -16,6 +16,8 @@ from patter.ports import Ask
 from patter.signals import Message, ResponderPiece, TextDelta, TokensUsed, ToolRequest
 from patter.wire.chat_text import SpokenText
 
+CHARACTERS_A_TOKEN = 4  # OpenAI's rule of thumb for English
+
 LINE_LIMIT = 1024 * 1024
 """Bytes of one line of a stream; a server that sends more is not speaking this protocol."""
 
@@ -29,6 +31,16 @@ def request_body(ask: Ask, model: str, *, usage: bool = True, tools: bool = True
     if tools and ask.tools:
         body["tools"] = [{"type": "function", "function": _function(tool)} for tool in ask.tools]
     return body
+
+
+def estimated(body: Mapping[str, Any], characters: int) -> TokensUsed:
+    """What a reply that was cut off has probably cost: about four characters a token, in the request and in the reply.
+
+    The vendor bills what was made until then, and sends no count of it."""
+    asked = sum(len(str(message.get("content") or "")) for message in body["messages"])
+    asked += sum(len(json.dumps(part)) for message in body["messages"] for part in message.get("tool_calls") or ())
+    asked += len(json.dumps(body["tools"])) if "tools" in body else 0
+    return TokensUsed(input=-(-asked // CHARACTERS_A_TOKEN), output=-(-characters // CHARACTERS_A_TOKEN))
 
 
 def _function(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +84,18 @@ class ReplyReader:
         self._calls: list[_Call] = []
         self._at: dict[int, _Call] = {}
         self._tokens: TokensUsed | None = None
+        self._finished = self._understood = False
+        self._counted = False
+        self._characters = 0
+
+    def owed(self, body: Mapping[str, Any], *, left: bool) -> TokensUsed | None:
+        """What the reply to `body` has cost and no piece has told: as the server counts it, or estimated if it never will.
+
+        `left`: nobody read it to its end. None: nothing is owed (also for a whole reply of a server that does not count)."""
+        if self._tokens is not None:
+            return self._tokens
+        whole = self._finished or self.done
+        return None if self._counted or (whole and not left) else estimated(body, self._characters)
 
     def feed(self, data: bytes) -> list[ResponderPiece]:
         """Take more of a text/event-stream body."""
@@ -86,13 +110,16 @@ class ReplyReader:
         try:
             data = json.loads(body)
         except ValueError:
-            raise self._wrong("its answer is neither a stream nor JSON") from None
+            raise self._wrong("its answer is neither a stream nor JSON", retryable=True) from None
+        self._finished = True
         return self._chunk(data)
 
     def close(self) -> list[ResponderPiece]:
-        """The rest: held text, tool calls in order, token counts."""
+        """The rest: held text, tool calls in order, token counts. Raises ProviderError if nothing was a reply at all."""
         pieces = self._line(self._buffer.rstrip(b"\r")) if self._buffer else []
         self._buffer = b""
+        if not self._understood:
+            raise self._wrong("its answer is no chat completion", retryable=True)
         text, written = self._spoken.close()
         if text:
             pieces.append(TextDelta(text))
@@ -126,18 +153,24 @@ class ReplyReader:
         if not isinstance(chunk, dict):
             raise self._wrong("it sent something that is no chat completion")
         if error := chunk.get("error"):
-            message = error.get("message") if isinstance(error, dict) else error
-            raise self._wrong(f"it broke off: {message}")
+            kind = error if isinstance(error, dict) else {"message": error}
+            passing = not PASSING.isdisjoint((kind.get("type"), kind.get("code")))
+            raise self._wrong(f"it broke off: {str(kind.get('message'))[:300]}", retryable=passing)
+        self._understood = True
         if isinstance(usage := chunk.get("usage"), dict):
-            self._tokens = _tokens(usage)
+            self._tokens, self._counted = _tokens(usage), True
         choices = chunk.get("choices") or []
         if not choices or not isinstance(choices[0], dict):
             return []
+        self._finished = self._finished or bool(choices[0].get("finish_reason"))
         delta = choices[0].get("delta") or choices[0].get("message") or {}
         for fragment in delta.get("tool_calls") or ():
             self._fragment(fragment)
         content = delta.get("content") or delta.get("refusal")
-        text = self._spoken.feed(content) if isinstance(content, str) else ""
+        if not isinstance(content, str):
+            return []
+        self._characters += len(content)
+        text = self._spoken.feed(content)
         return [TextDelta(text)] if text else []
 
     def _fragment(self, fragment: Mapping[str, Any]) -> None:
@@ -154,6 +187,7 @@ class ReplyReader:
         call.tool_id = call.tool_id or tool_id
         call.name = call.name or name
         arguments = function.get("arguments")
+        self._characters += len(name) + len(arguments if isinstance(arguments, str) else "")
         if isinstance(arguments, str):
             call.arguments += arguments
         elif arguments is not None:
@@ -164,8 +198,10 @@ class ReplyReader:
         self._taken.add(fresh)
         return fresh
 
-    def _wrong(self, problem: str) -> ProviderError:
-        return ProviderError(problem, provider=self._provider, stage="llm")
+    def _wrong(self, problem: str, *, retryable: bool = False) -> ProviderError:
+        fix = "try again" if retryable else ""
+        self._counted = self._counted or not self._understood  # what is no reply costs nothing
+        return ProviderError(problem, provider=self._provider, stage="llm", retryable=retryable, fix=fix)
 
 
 def _tokens(usage: Mapping[str, Any]) -> TokensUsed:
@@ -184,59 +220,17 @@ def call_ids(messages: Sequence[Message]) -> set[str]:
 
 # ------------------------------------------------------------------------------------------------------------ errors
 
-NO_RETRY_CODES = frozenset({"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"})
+PASSING = frozenset({"server_error", "service_unavailable_error", "overloaded_error", "rate_limit_error", "timeout"})
+"""Kinds of errors inside a stream after which the same request may go well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A reply that is an error. `message` is the server's own; `unknown` names what it does not support, if it says so."""
-
-    status: int
-    message: str
-    code: str = ""
-    retryable: bool = False
-    retry_after_s: float | None = None
-    unknown: str = ""
-
-
-def refusal(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Refusal:
-    """Read an error reply of any server: OpenAI's object, plain text, or nothing."""
-    message, code, kind = body[:500].decode("utf-8", "replace").strip(), "", ""
-    try:
-        data = json.loads(body)
-        error = data.get("error", data) if isinstance(data, dict) else data
-        if isinstance(error, dict):
-            message = str(error.get("message") or error.get("detail") or message)
-            code, kind = str(error.get("code") or ""), str(error.get("type") or "")
-        elif isinstance(error, str):
-            message = error
-    except ValueError:
-        pass  # plain text
-    headers = headers or {}
-    retryable = status in (408, 409, 429) or status >= 500
-    if not NO_RETRY_CODES.isdisjoint((code, kind)):
-        retryable = False
-    if (wish := headers.get("x-should-retry")) in ("true", "false"):
-        retryable = wish == "true"
-    return Refusal(status, message[:300], code or kind, retryable, _wait(headers), _unknown(status, message))
-
-
-def _unknown(status: int, message: str) -> str:
-    """Which optional part of the request the server does not know: "stream_options", "tools" or ""."""
+def lacking(status: int, body: bytes) -> str:
+    """Which optional part of the request an error reply objects to: "stream_options", "tools" or "" (neither)."""
     if status not in (400, 404, 422, 500, 501):
         return ""
+    message = body[:2000].decode("utf-8", "replace")
     if "stream_options" in message or "include_usage" in message:
         return "stream_options"
     lowered = message.lower()
     unsupported = any(word in lowered for word in ("support", "unknown", "unrecognized", "not permitted", "extra"))
     return "tools" if "tool" in lowered and unsupported and "tool_call_id" not in lowered else ""
-
-
-def _wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait, or None."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            return max(0.0, float(headers[name]) / unit)
-        except (KeyError, ValueError):
-            continue
-    return None

@@ -105,6 +105,7 @@ async def test_a_text_call_with_a_model(tmp_path: Path) -> None:
     assert booked.cost["llm"] == pytest.approx((150 * 1.0 + 100 * 0.1 + 30 * 10.0) / 1e6)
     assert 0 < booked.tool_ms < booked.total_ms == sum(booked.segments.values())
     assert guarded.agent_text == "It is a purple. I cannot say that."
+    assert (guarded.tokens_in, guarded.tokens_out) == (200, 10)  # also what was never spoken is paid for
     end = next(event for event in seen if isinstance(event, CallEnded))
     assert (end.reason, end.detail) == ("agent_ended", "done")
     assert read(journal.path("CA1")) == seen

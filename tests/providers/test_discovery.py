@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from patter.loopback.openai_chat import LoopbackChat
+from patter.loopback.stage_http import Answer, Visit
 from patter.providers.discovery import Found, find_servers
 
 pytestmark = pytest.mark.anyio
@@ -25,6 +27,10 @@ async def test_servers_are_found_in_order_with_their_models() -> None:
 
 
 async def test_another_kind_of_server_is_no_model_server() -> None:
+    async def missing(visit: Visit) -> web.StreamResponse:
+        return await visit.answer(Answer(404))
+
     async with LoopbackChat(models=None) as other, aiohttp.ClientSession() as session:
+        other.stage.route("GET", "/v1/nothing/models", missing)
         places = [("llama.cpp", other.base_url), ("wrong path", other.base_url + "/nothing")]
         assert await find_servers(session, places) == []

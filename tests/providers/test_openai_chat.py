@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import aiohttp
@@ -13,12 +16,15 @@ import openai
 import pytest
 
 from patter.exceptions import ProviderError
-from patter.loopback.openai_chat import Exchange, LoopbackChat, ScriptBroken
+from patter.loopback.openai_chat import COMPLETIONS, Exchange, LoopbackChat, ScriptBroken
+from patter.loopback.stage import Stage
+from patter.loopback.stage_faults import CutAfter, Fault, Garbled, Hangup, Refuse
 from patter.models import Agent
 from patter.ports import Ask, CallInfo
 from patter.providers.address import is_loopback
 from patter.providers.openai_chat import OpenAIChat
-from patter.signals import Message, ResponderPiece, TextDelta, TokensUsed, ToolRequest
+from patter.providers.retired import TABLE, Retired
+from patter.signals import ConnectionUsed, Faulted, Message, ResponderPiece, TextDelta, TokensUsed, ToolRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -37,9 +43,14 @@ def ask(*texts: str, tools: tuple[dict[str, Any], ...] = ()) -> Ask:
     )
 
 
-async def reply(chat: OpenAIChat, asked: Ask | None = None) -> list[ResponderPiece]:
+async def all_of_it(chat: OpenAIChat, asked: Ask | None = None) -> list[ResponderPiece]:
     async with aclosing(chat.respond(asked or ask())) as pieces:  # type: ignore[type-var]
         return [piece async for piece in pieces]
+
+
+async def reply(chat: OpenAIChat, asked: Ask | None = None) -> list[ResponderPiece]:
+    """Without what is told of connections and faults."""
+    return [piece for piece in await all_of_it(chat, asked) if not isinstance(piece, ConnectionUsed | Faulted)]
 
 
 def connect(session: aiohttp.ClientSession, server: LoopbackChat, **values: Any) -> OpenAIChat:
@@ -109,13 +120,13 @@ async def test_names_and_defaults(session: aiohttp.ClientSession) -> None:
     [
         (
             Exchange(status=404, code="model_not_found", message="no such model"),
-            "does not know the model 'm'.*name one",
+            "does not know the model 'm'.*check its name",
             False,
         ),
-        (Exchange(status=429, code="insufficient_quota", message="no money"), "no credit.*add credit", False),
+        (Exchange(status=429, code="insufficient_quota", message="no money"), "no credit.*look at your plan", False),
         (Exchange(status=429, headers={"Retry-After": "60"}), "too many requests.*in 60 s", True),
         (Exchange(status=400, code="context_length_exceeded", message="too long"), "status 400.*too long", False),
-        (Exchange(["Hel"], ends="error"), "broke off: The server had an error", False),
+        (Exchange(["Hel"], ends="error"), "broke off: The server had an error", True),
     ],
 )
 async def test_errors_say_what_and_how_to_fix_it(
@@ -158,7 +169,7 @@ async def test_never_again_after_the_first_byte(session: aiohttp.ClientSession) 
 
 async def test_a_stream_that_just_ends_gives_what_it_had(session: aiohttp.ClientSession) -> None:
     async with LoopbackChat(Exchange(["Hel"], ends="cut")) as server:
-        assert await reply(connect(session, server)) == [TextDelta("Hel")]
+        assert await reply(connect(session, server)) == [TextDelta("Hel"), TokensUsed(3, 1)]
 
 
 async def test_nothing_listens(session: aiohttp.ClientSession) -> None:
@@ -202,6 +213,116 @@ async def test_a_server_that_is_none_or_has_no_model(session: aiohttp.ClientSess
     async with LoopbackChat(models=[]) as server:
         with pytest.raises(ProviderError, match="no model"):
             await reply(connect(session, server, model=""))
+
+
+# ----------------------------------------------------------------------- connections, faults on the way, tokens, old names
+
+
+async def test_the_connection_is_used_again_after_a_whole_reply(session: aiohttp.ClientSession) -> None:
+    calls = (("find", "{}"),)
+    script = (Exchange(["Hi"]), Exchange(calls=calls), Exchange(["Hi"], streamed=False), Exchange(["Hi"]))
+    async with LoopbackChat(*script) as server:
+        chat = connect(session, server)
+        told = [piece for _ in script for piece in await all_of_it(chat) if isinstance(piece, ConnectionUsed)]
+    assert [(one.stage, one.provider, one.reused) for one in told] == [
+        ("llm", "local", False), ("llm", "local", True), ("llm", "local", True), ("llm", "local", True),
+    ]  # fmt: skip
+    assert told[0].ms > 0
+
+
+async def test_a_fault_that_was_overcome_is_told_before_the_reply(session: aiohttp.ClientSession) -> None:
+    async with LoopbackChat(Exchange(["Hi"])) as server:
+        server.stage.faults.put(COMPLETIONS, Refuse(503, retry_after="0"))
+        faulted, used, text, _ = await all_of_it(connect(session, server, name="acme"))
+    assert faulted == Faulted("llm", "acme", "it failed with status 503", "it is tried again")
+    assert isinstance(used, ConnectionUsed)
+    assert text == TextDelta("Hi")
+
+
+@pytest.mark.parametrize(
+    ("faults", "says", "retryable", "tries"),
+    [
+        ([Refuse(402)], "no credit left", False, 1),
+        ([Refuse(403, {"error": {"message": "not this model"}})], "refuses the key.*not this model", False, 1),
+        ([Refuse(302, headers={"Location": "/stolen"})], "another address", False, 1),
+        ([Refuse(500, retry_after="0")] * 2, "status 500", True, 2),
+        ([Hangup()] * 2, "broke off", True, 2),
+        ([Garbled()], "neither a stream nor JSON", True, 1),
+        ([Garbled(frame=True)] * 2, "no HTTP", True, 2),
+        ([CutAfter(bytes=0)], "broke off", True, 1),
+        ([CutAfter(bytes=400)], "broke off", True, 1),
+    ],
+)
+async def test_faults_of_the_wire(
+    session: aiohttp.ClientSession, faults: list[Fault], says: str, retryable: bool, tries: int
+) -> None:
+    broken = [Exchange(["word "] * 50)] if isinstance(faults[0], CutAfter) else []
+    async with LoopbackChat(*broken) as server:
+        server.stage.faults.put(COMPLETIONS, *faults)
+        with pytest.raises(ProviderError, match=says) as raised:
+            await reply(connect(session, server, api_key="secret-98765"))
+    assert (raised.value.retryable, raised.value.tries) == (retryable, tries)
+    assert "98765" not in str(raised.value)
+
+
+async def test_no_certificate_that_can_be_trusted(session: aiohttp.ClientSession, self_signed: ssl.SSLContext) -> None:
+    async with Stage(tls=self_signed) as stage:
+        with pytest.raises(ProviderError, match="no secure connection") as raised:
+            await reply(OpenAIChat(session, base_url=f"{stage.http}/v1", model="m"))
+    assert not raised.value.retryable
+
+
+async def test_an_error_before_the_first_word_may_be_asked_again(session: aiohttp.ClientSession) -> None:
+    async with LoopbackChat(Exchange(ends="error")) as server:
+        with pytest.raises(ProviderError, match="broke off") as raised:
+            await reply(connect(session, server))
+    assert raised.value.retryable
+
+
+@pytest.mark.parametrize("cut", ["left", "broken"])
+async def test_a_reply_that_is_cut_off_is_paid_for_all_the_same(session: aiohttp.ClientSession, cut: str) -> None:
+    counted: list[TokensUsed] = []
+    asked = replace(ask("How do you do?"), count=counted.append)
+    async with LoopbackChat(Exchange(["Hello, ", "you."] * 10, ends="broken", delay_between=0.01)) as server:
+        chat = connect(session, server, name="acme")
+        if cut == "left":
+            async with aclosing(chat.respond(asked)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    if isinstance(piece, TextDelta):
+                        break
+        else:
+            with pytest.raises(ProviderError):
+                await reply(chat, asked)
+    prompt = len("Be brief." + "How do you do?")
+    spoken = len("Hello, ") if cut == "left" else len("Hello, you.") * 10
+    assert counted == [TokensUsed(-(-prompt // 4), -(-spoken // 4), provider="acme", model="m")]
+
+
+async def test_a_whole_reply_is_counted_once_by_the_server_alone(session: aiohttp.ClientSession) -> None:
+    counted: list[TokensUsed] = []
+    async with LoopbackChat(Exchange(["Hi"], usage=(7, 2, 0)), Exchange(["Hi"], usage=None)) as server:
+        chat = connect(session, server)
+        assert (await reply(chat, replace(ask(), count=counted.append)))[-1] == TokensUsed(7, 2)
+        assert await reply(chat, replace(ask(), count=counted.append)) == [TextDelta("Hi")]
+    assert counted == []
+
+
+async def test_a_retired_name_gives_way_at_the_vendor_only(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TABLE, "old-1", Retired(date(2020, 1, 1), "new-1", "a test"))
+    chat = OpenAIChat(session, model="old-1")
+    assert chat.model == "new-1"
+    assert "old-1" in chat.warning
+    assert OpenAIChat(session, model="gpt-6-luna").warning == ""
+    elsewhere = OpenAIChat(session, model="old-1", base_url="https://models.example.com/v1")
+    assert (elsewhere.model, elsewhere.warning) == ("old-1", "")
+
+
+async def test_nothing_is_asked_that_reasoning_models_refuse(session: aiohttp.ClientSession) -> None:
+    async with LoopbackChat(Exchange(["Hi"])) as server:
+        await reply(connect(session, server), ask(tools=(TOOL,)))
+    assert server.requests[0].keys() == {"model", "messages", "stream", "stream_options", "tools"}
 
 
 # ------------------------------------------------------------------------------------------- the server is strict too

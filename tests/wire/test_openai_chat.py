@@ -16,7 +16,7 @@ from patter.exceptions import ProviderError
 from patter.models import Agent
 from patter.ports import Ask, CallInfo
 from patter.signals import Message, ResponderPiece, TextDelta, TokensUsed, ToolRequest
-from patter.wire.openai_chat import ReplyReader, call_ids, model_names, refusal, request_body
+from patter.wire.openai_chat import ReplyReader, call_ids, estimated, lacking, model_names, request_body
 
 TOOL = {
     "name": "get_hours",
@@ -151,7 +151,51 @@ def test_an_object_over_several_lines_of_one_event() -> None:
 def test_an_error_inside_the_stream_is_raised() -> None:
     with pytest.raises(ProviderError, match="acme: it broke off: overloaded") as raised:
         read(b'data: {"error": {"message": "overloaded", "type": "server_error", "code": null}}\n\n')
-    assert raised.value.stage == "llm"
+    assert (raised.value.stage, raised.value.retryable) == ("llm", True)
+    with pytest.raises(ProviderError) as raised:
+        read(b'data: {"error": {"message": "too long", "type": "invalid_request_error", "code": null}}\n\n')
+    assert not raised.value.retryable
+
+
+@pytest.mark.parametrize("data", [b"", b": ping\n\n", b"data: {oops\n\n", b"<html>hello</html>", b"data: [DONE]\n\n"])
+def test_an_answer_without_a_reply_is_an_error(data: bytes) -> None:
+    with pytest.raises(ProviderError, match="no chat completion") as raised:
+        read(data)
+    assert raised.value.retryable
+
+
+def test_what_a_reply_that_was_cut_off_has_cost_is_estimated() -> None:
+    reader = ReplyReader("acme")
+    reader.feed(chunk({"content": "We open "}) + chunk(fragment(0, '{"day":', id="a", type="function", name="book")))
+    request = {"messages": [{"role": "system", "content": "x" * 41}, {"role": "assistant", "content": None}]}
+    assert -(-(8 + 4 + 7) // 4) == 5  # the text, the call's name, its arguments so far
+    assert reader.owed(request, left=True) == reader.owed(request, left=False) == TokensUsed(11, 5)
+    with_tools = estimated(request_body(ask(), "m"), 0)
+    assert with_tools.input > estimated(request_body(ask(), "m", tools=False), 0).input > 10
+
+
+@pytest.mark.parametrize(
+    ("end", "left", "read_to_the_end"),
+    [
+        (chunk({}, "stop"), TokensUsed(1, 1), None),
+        (DONE, TokensUsed(1, 1), None),
+        (USAGE, TokensUsed(71, 16, 64), None),
+    ],
+)
+def test_what_is_owed_for_a_whole_reply(end: bytes, left: TokensUsed, read_to_the_end: TokensUsed | None) -> None:
+    request = {"messages": [{"role": "user", "content": "Hi"}]}
+    reader = ReplyReader("acme")
+    reader.feed(chunk({"content": "Hi"}) + end)
+    assert reader.owed(request, left=True) == left
+    reader.close()
+    assert reader.owed(request, left=False) == read_to_the_end
+
+
+def test_an_answer_that_is_no_reply_costs_nothing() -> None:
+    reader = ReplyReader("acme")
+    with pytest.raises(ProviderError):
+        reader.close()
+    assert reader.owed({"messages": []}, left=True) is None
 
 
 @pytest.mark.parametrize("data", [b"data: [1]\n\n", b"data: " + b"x" * 1_100_000])
@@ -249,25 +293,6 @@ def body(message: str, code: str | None = None, kind: str = "invalid_request_err
 
 
 @pytest.mark.parametrize(
-    ("status", "data", "headers", "retryable", "wait"),
-    [
-        (429, body("slow down", "rate_limit_exceeded", "requests"), {"retry-after": "2"}, True, 2.0),
-        (429, body("slow down"), {"retry-after-ms": "250", "retry-after": "1"}, True, 0.25),
-        (429, body("no credit", "insufficient_quota"), {}, False, None),
-        (429, body("no credit", "credit_balance_exhausted", "insufficient_quota"), {}, False, None),
-        (503, b"overloaded", {"retry-after": "Mon, 1 Jan"}, True, None),
-        (500, b"", {"x-should-retry": "false"}, False, None),
-        (401, body("bad key", "invalid_api_key"), {}, False, None),
-    ],
-)
-def test_whether_an_error_is_worth_another_try(
-    status: int, data: bytes, headers: dict[str, str], retryable: bool, wait: float | None
-) -> None:
-    read_error = refusal(status, data, headers)
-    assert (read_error.retryable, read_error.retry_after_s) == (retryable, wait)
-
-
-@pytest.mark.parametrize(
     ("data", "unknown"),
     [
         (body("Unrecognized request argument supplied: stream_options"), "stream_options"),
@@ -278,7 +303,8 @@ def test_whether_an_error_is_worth_another_try(
     ],
 )
 def test_a_server_that_lacks_a_feature_is_understood(data: bytes, unknown: str) -> None:
-    assert refusal(400, data).unknown == unknown
+    assert lacking(400, data) == unknown
+    assert lacking(401, data) == ""
 
 
 @pytest.mark.parametrize(
