@@ -141,6 +141,7 @@ class StoredAgent:
             return
         self._context.caller(text)
         self._owed = text
+        self._replies.settle()
         self._replies.turn()
         self._link.send(wire.write_user_message(text))
 
@@ -256,6 +257,7 @@ class StoredAgent:
         now = self._clock.now()
         if not text:
             return
+        self._replies.settle()
         if tentative:
             self._tell(CallerPartial(text, now))
             return

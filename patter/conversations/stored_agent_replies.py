@@ -137,6 +137,12 @@ class Replies:
                 return True
         return False
 
+    def settle(self) -> None:
+        """The caller speaks: a reply that must have been heard by now was not interrupted."""
+        reply = self._current
+        if reply is not None and 0.0 < reply.plays_until <= self._clock.now():
+            self._end(reply)
+
     def turn(self) -> None:
         """The caller has had a turn: sound of another number is another reply."""
         self._turned, self._greeting, self.muted = True, False, False

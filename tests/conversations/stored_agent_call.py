@@ -20,7 +20,7 @@ from patter.conversations.stored_agent_door import AgentDoor
 from patter.loopback.tones import tone
 from patter.models import Agent
 from patter.ports import Brief, CallInfo, Screen
-from patter.providers.dialer import Dialer
+from patter.providers.dialer import CONNECT_S, Dialer
 from patter.providers.vendor_http import new_http
 from patter.signals import ConversationSignal, ReplyAudio
 
@@ -90,11 +90,11 @@ class Talk:
 
 
 @asynccontextmanager
-async def door_to(base_url: str, key: str = KEY) -> AsyncIterator[AgentDoor]:
+async def door_to(base_url: str, connect_s: float = CONNECT_S) -> AsyncIterator[AgentDoor]:
     """The way in to a vendor that is played."""
     async with new_http() as http:
-        dialer = Dialer(http)
-        yield AgentDoor(http, dialer, key=key, base_url=base_url)
+        dialer = Dialer(http, connect_s=connect_s)
+        yield AgentDoor(http, dialer, key=KEY, base_url=base_url)
         await dialer.aclose()
 
 
@@ -104,10 +104,11 @@ async def talking(
     agent: Agent | None = None,
     line: AudioFormat | None = MULAW_8K,
     screen: Screen = lambda _, text: (text, None),
+    connect_s: float = CONNECT_S,
 ) -> AsyncIterator[Talk]:
     """A conversation with the stored agent at `base_url`, on a line of this format (None: text)."""
     clock = Clock()
-    async with door_to(base_url) as door, anyio.create_task_group() as tasks:
+    async with door_to(base_url, connect_s) as door, anyio.create_task_group() as tasks:
         conversation = StoredAgent(door, clock)
         talk = Talk(conversation, line, clock)
         brief = Brief(CallInfo("CA1"), agent or stored(), line, line, screen)

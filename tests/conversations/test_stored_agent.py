@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patter.audio.format import MULAW_8K, PCM_16K, PCM_24K, AudioFormat
+from patter.conversations import stored_agent
 from patter.exceptions import ProviderError
 from patter.loopback.elevenlabs_convai import CONVERSATION, LoopbackConvai, StoredAgent, Turn
 from patter.loopback.elevenlabs_convai_agents import History
@@ -34,12 +35,12 @@ async def hears_hello(sound: bytes, line: AudioFormat) -> str:
 
 
 async def quickly(text: str, line: AudioFormat) -> bytes:
-    """20 ms of sound a letter."""
-    return line.quiet(20.0 * len(text))
+    """10 ms of sound a letter."""
+    return line.quiet(10.0 * len(text))
 
 
 def agent(**settings: object) -> StoredAgent:
-    return StoredAgent(AGENT_ID, **({"transcribe": hears_hello, "speak": quickly} | settings))  # type: ignore[arg-type]
+    return StoredAgent(AGENT_ID, **({"transcribe": hears_hello, "speak": quickly, "aligned": True} | settings))  # type: ignore[arg-type]
 
 
 def text_of(talk: Talk, reply_id: int) -> str:
@@ -47,7 +48,10 @@ def text_of(talk: Talk, reply_id: int) -> str:
 
 
 async def test_the_stored_greeting_is_a_reply_with_its_words_its_sound_and_an_end() -> None:
-    async with LoopbackConvai(agent(first_message="Hi there.")) as vendor, talking(vendor.stage.http) as talk:
+    async with (
+        LoopbackConvai(agent(first_message="Hi there.", chunk_ms=50.0, aligned=False)) as vendor,
+        talking(vendor.stage.http) as talk,
+    ):
         await talk.until(ReplyEnded)
         assert [type(said) for said in talk.said if not isinstance(said, ReplyReached | Used)] == [
             ConnectionUsed, ReplyStarted, ReplyText, ReplyAudio, ReplyAudio, ReplyEnded,
@@ -56,7 +60,7 @@ async def test_the_stored_greeting_is_a_reply_with_its_words_its_sound_and_an_en
         assert [said.stage for said in talk.of(ReplyReached)] == ["first_token", "first_sentence", "first_audio"]
         assert text_of(talk, 1) == "Hi there."
         assert talk.of(ReplyAudio)[0].text == "Hi there."
-        assert len(talk.sound(1)) == MULAW_8K.bytes_for(180)
+        assert len(talk.sound(1)) == MULAW_8K.bytes_for(90)
         assert vendor.talks[0].begun.first_message == "Hi there."
 
 
@@ -180,7 +184,7 @@ async def test_a_variable_that_the_stored_agent_needs_is_asked_for() -> None:
 
 
 async def test_the_vendors_interruption_withdraws_the_reply_and_later_sound_of_it_is_dropped() -> None:
-    slow = agent(first_message="A long greeting that takes its time to be said.", pace=1.0, chunk_ms=60.0)
+    slow = agent(first_message="A long greeting that takes its time to be said.", pace=1.0, chunk_ms=30.0)
     async with LoopbackConvai(slow) as vendor, talking(vendor.stage.http) as talk:
         await talk.until(ReplyAudio, 2)
         talk.speak()
@@ -197,7 +201,7 @@ async def test_the_vendors_interruption_withdraws_the_reply_and_later_sound_of_i
 
 
 async def test_the_sessions_own_cut_drops_the_rest_and_tells_the_vendor_that_the_caller_is_there() -> None:
-    slow = agent(first_message="A long greeting that takes its time to be said.", pace=1.0, chunk_ms=60.0)
+    slow = agent(first_message="A long greeting that takes its time to be said.", pace=1.0, chunk_ms=30.0)
     async with LoopbackConvai(slow) as vendor, talking(vendor.stage.http) as talk:
         await talk.until(ReplyAudio, 2)
         await talk.conversation.interrupt(1, "A long", 120.0)
@@ -360,23 +364,23 @@ async def test_pings_are_answered_at_once() -> None:
         assert vendor.talks[0].pongs >= 5
 
 
-async def test_the_minutes_are_counted_as_they_pass() -> None:
-    async with LoopbackConvai(agent(first_message="Hi.")) as vendor, talking(vendor.stage.http) as talk:
-        await talk.until(ReplyEnded)
-        await talk.until(Used)
+async def test_the_minutes_are_counted_as_they_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_agent, "INSTALMENT_S", 0.6)
+    async with LoopbackConvai(agent(first_message="")) as vendor, talking(vendor.stage.http) as talk:
+        await talk.until(Used, 2)
         used = talk.of(Used)
         assert {(said.stage, said.provider, said.model) for said in used} == {("llm", "elevenlabs", "convai")}
-        assert 0.5 <= sum(said.amounts["seconds"] for said in used) < 60
+        assert 1.0 <= sum(said.amounts["seconds"] for said in used) < 60
 
 
 async def test_aligned_words_are_told_with_the_sound_that_says_them() -> None:
-    aligned = agent(first_message="One two three four five.", aligned=True, plays="pcm_24000")
-    async with LoopbackConvai(aligned) as vendor, talking(vendor.stage.http) as talk:
+    spelt = agent(first_message="One two three four five.", chunk_ms=50.0, plays="pcm_24000")
+    async with LoopbackConvai(spelt) as vendor, talking(vendor.stage.http) as talk:
         await talk.until(ReplyEnded)
         pieces = [said.text for said in talk.of(ReplyAudio) if said.text]
         assert len(pieces) > 2
         assert " ".join(pieces) == "One two three four five." == text_of(talk, 1)
-        assert len(talk.sound(1)) == PCM_24K.bytes_for(480)
+        assert len(talk.sound(1)) == PCM_24K.bytes_for(240)
 
 
 async def test_a_line_without_sound_reads_and_writes() -> None:

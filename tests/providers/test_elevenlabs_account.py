@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from elevenlabs.types.conversation_signed_url_response_model import Conversation
 from elevenlabs.types.get_voices_response import GetVoicesResponse
 
 from patter.exceptions import ProviderError
+from patter.loopback.stage import Stage
 from patter.providers.elevenlabs.account import base_of, is_voice_id, resolve_voice, signed_url
 from patter.providers.vendor_http import new_http
 
@@ -157,6 +159,12 @@ async def test_an_address_that_would_not_be_encrypted_is_not_used(url: Any) -> N
         vendor.url = url
         with pytest.raises(ProviderError, match="cannot be read"):
             await signed_url(http, KEY, vendor.base, "agent_1")
+
+
+async def test_a_certificate_that_cannot_be_trusted_is_told(self_signed: ssl.SSLContext) -> None:
+    async with Stage(tls=self_signed) as stage, new_http() as http:
+        with pytest.raises(ProviderError, match="TLS"):
+            await signed_url(http, KEY, stage.http, "agent_1")
 
 
 def test_regions_have_their_own_address() -> None:
