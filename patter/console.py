@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     keys = Keys.of_environment()
-    phone = Patter(openai_key=keys.openai, elevenlabs_key=keys.elevenlabs, deepgram_key=keys.deepgram)
+    phone = Patter(
+        openai_key=keys.openai, elevenlabs_key=keys.elevenlabs, deepgram_key=keys.deepgram, openai_url=keys.openai_url,
+        webhook_secret=keys.webhook_secret, webhook_reach=keys.webhook_reach,
+    )  # fmt: skip
     talk = phone.test(file.agent, on_message=file.on_message, as_json=chosen.as_json, version=file.version)
     try:
         asyncio.run(talk)

@@ -64,6 +64,10 @@ def _options(arguments: Sequence[str] | None) -> Options:
         parser.error("--port must be from 0 to 65535")
     if chosen.linger is not None and not 1 <= chosen.linger <= 86_400:
         parser.error("--linger must be from 1 to 86400 seconds")
+    try:
+        Keys.of_environment()
+    except ValueError as error:
+        parser.error(f"the environment cannot be used: {error}")
     return Options(
         home=chosen.home or usual_home(),
         agents_dir=chosen.agents.expanduser().absolute(),
