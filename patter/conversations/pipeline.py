@@ -51,6 +51,7 @@ from patter.signals import (
 
 RETRY_S = 0.25
 LONGEST_WAIT_S = 2.0  # a model that asks to be left alone for longer is out for this turn
+LATE_S = 3.0  # who has heard silence for so long is not made to wait for another try
 TOOL_ROUNDS = 8  # a model that asks for tools more often than this within one reply is going round in circles
 FINAL_TOOLS = frozenset({"end_call"})  # after these the model is not asked for more words
 
@@ -264,14 +265,15 @@ class Pipeline:
             draft, reply.draft = reply.draft, None
             pieces = draft.pieces() if draft is not None else self._responder.respond(self._ask())
             asked: list[ToolRequest] = []
+            asked_at = self._clock.now()
             try:
                 await self._take(pieces, mouth, asked)
             except ProviderError as error:
                 self._fault(error)
-                wait_s = RETRY_S if error.retry_after_s is None else error.retry_after_s
-                if not again or mouth.began or not error.retryable or error.tries > 1 or wait_s > LONGEST_WAIT_S:
+                late = self._clock.now() - asked_at > LATE_S
+                if not again or mouth.began or late or not _worth_another_try(error):
                     break
-                await anyio.sleep(wait_s)
+                await anyio.sleep(RETRY_S if error.retry_after_s is None else error.retry_after_s)
             else:
                 return asked
         assert self._agent is not None
@@ -332,3 +334,7 @@ class Pipeline:
 
     def _fault(self, error: ProviderError) -> None:
         self._tell(Faulted(error.stage or "llm", error.provider, error.problem, error.fix))
+
+
+def _worth_another_try(error: ProviderError) -> bool:
+    return error.retryable and error.tries == 1 and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S

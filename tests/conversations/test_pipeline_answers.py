@@ -85,6 +85,13 @@ async def test_then_it_apologises_in_the_agents_own_words_that_no_guardrail_chan
     assert stage.responder.asked[-1].messages[1] == {"role": "assistant", "content": APOLOGY}
 
 
+async def test_a_model_that_was_silent_for_long_is_not_waited_for_again() -> None:
+    stage = set_stage(Cast(agent=agent(), lines=[[BUSY]], thinking_s=5.0))
+    await perform(stage, typing("hello", seconds=9))
+    assert said(stage) == [APOLOGY]
+    assert len(stage.responder.asked) == 1
+
+
 async def test_half_a_sentence_is_not_said_and_nothing_is_said_twice() -> None:
     stage = set_stage(Cast(agent=agent(), lines=[[TextDelta("We open at eight. And we cl"), BUSY]]))
     await perform(stage, typing("hello"))
