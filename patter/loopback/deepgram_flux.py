@@ -103,7 +103,7 @@ class FluxSide(Side):
             self._text = ""
             self.tape.forget(end - 1.0)
         elif last > self._text_until:
-            self._text, self._text_until = await self.words(first, last, began), last
+            self._text, self._text_until = await self.words(first, last, began, end), last
         piece = Piece(began, end, self._text, (first if first is not None else began, last))
         if self._text and not self._told_start:
             self._told_start = True

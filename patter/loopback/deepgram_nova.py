@@ -96,7 +96,7 @@ class NovaSide(Side):
         speech_final: bool = False,
         from_finalize: bool = False,
     ) -> None:
-        text = await self.words(first, last, began) if first is not None else ""
+        text = await self.words(first, last, began, end) if first is not None else ""
         piece = Piece(began, end, text, (first if first is not None else began, last if first is not None else end))
         if final:
             self.tape.forget(end - 0.2)

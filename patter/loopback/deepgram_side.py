@@ -104,9 +104,9 @@ class Side:
         self.later(last)
         await done.wait()
 
-    async def words(self, first: float, last: float, since: float = 0.0) -> str:
-        """What is said between two seconds, with a margin that does not reach before `since`."""
-        heard = self._transcribe(self.tape.cut(max(since, first - MARGIN_S), last + MARGIN_S))
+    async def words(self, first: float, last: float, since: float, until: float) -> str:
+        """What is said between two seconds, with a margin that does not reach beyond `since` and `until`."""
+        heard = self._transcribe(self.tape.cut(max(since, first - MARGIN_S), min(until, last + MARGIN_S)))
         return " ".join((await heard if inspect.isawaitable(heard) else heard).split())
 
     def misunderstood(self, text: str) -> None:

@@ -14,8 +14,10 @@ from patter.audio.format import MULAW_8K, AudioFormat
 from patter.clock import Clock
 from patter.exceptions import ProviderError
 from patter.models import STTConfig, TurnTaking
+from patter.ports import Ear
 from patter.providers.bench import Bench
-from patter.providers.deepgram.maker import make
+from patter.providers.deepgram.maker import make, target_of
+from patter.providers.deepgram.nova import NovaTranscriber
 from patter.providers.dialer import Dialer
 from patter.signals import CallerPartial, Endpointed, ListenerSignal, Used
 from tests.support.tone_speech import FRAME_MS, frames, speech
@@ -35,6 +37,7 @@ class Call:
         *,
         key: str = KEY,
         heartbeat_s: float = 10.0,
+        keep_alive_s: float | None = None,
         turn_taking: TurnTaking = TurnTaking(),  # noqa: B008 -- a frozen value
         **settings: Any,
     ) -> None:
@@ -43,6 +46,14 @@ class Call:
         self.config = STTConfig("deepgram", "", **settings)
         self.bench = Bench(http, self.dialer, Clock(), key=key, base_url=base_url, hears=line, turn_taking=turn_taking)
         self.listener = make(self.config, self.bench)
+        if keep_alive_s is not None:
+            self.listener = NovaTranscriber(
+                self.dialer,
+                self.bench.clock,
+                lambda hears: target_of(self.config, self.bench),
+                model=self.listener.model,
+                keep_alive_s=keep_alive_s,
+            )
         self.said: list[ListenerSignal] = []
         self.error: ProviderError | None = None
         self.over = anyio.Event()
@@ -105,14 +116,14 @@ class Call:
     def billed_s(self) -> float:
         return sum(used.amounts["audio_seconds"] for used in self.of(Used))
 
-    async def speak(self, *words: str, speed: float = 8.0) -> None:
-        """These words, `speed` times as fast as real time."""
-        await self.sound(speech(*words, line=self.line), speed=speed)
+    async def speak(self, *words: str, speed: float = 8.0, ear: Ear | None = None) -> None:
+        """These words, `speed` times as fast as real time; to the recogniser, or to another `ear`."""
+        await self.sound(speech(*words, line=self.line), speed=speed, ear=ear)
 
-    async def silence(self, ms: float, speed: float = 8.0) -> None:
-        await self.sound(self.line.quiet(ms), speed=speed)
+    async def silence(self, ms: float, speed: float = 8.0, ear: Ear | None = None) -> None:
+        await self.sound(self.line.quiet(ms), speed=speed, ear=ear)
 
-    async def sound(self, audio: bytes, speed: float = 8.0) -> None:
+    async def sound(self, audio: bytes, speed: float = 8.0, ear: Ear | None = None) -> None:
         for frame in frames(audio, self.line):
-            self.listener.hear(frame)
+            (ear or self.listener.hear)(frame)
             await anyio.sleep(FRAME_MS / 1000 / speed)
