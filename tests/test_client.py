@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from patter import Agent, Patter, PatterConnectionError, PatterError
+from patter import Agent, Patter, PatterConnectionError, PatterError, STTConfig, TTSConfig
 from patter.exceptions import NotInThisVersion
+from patter.models import LLMConfig, McpServer, RealtimeConfig, Recovery
 
 CARRIER = {"twilio_sid": "AC1", "twilio_token": "t", "phone_number": "+15551234567"}
 TO = "+15557654321"
@@ -43,6 +44,39 @@ def test_keys_given_to_patter_make_engines_available() -> None:
         Patter().agent("Be kind.")
     assert Patter(openai_key="k").agent("Be kind.").provider == "openai_realtime"
     assert Patter(deepgram_key="k", elevenlabs_key="k").agent("Be kind.", provider="pipeline").stt is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"openai_url": "http://proxy.example.com/v1"}, "openai_url would send the key unencrypted"),
+        ({"deepgram_url": "wss://api.deepgram.com"}, "deepgram_url must be an address"),
+        ({"elevenlabs_url": "https://user:word@example.com"}, "elevenlabs_url holds a user name"),
+        ({"webhook_reach": "everywhere"}, "webhook_reach must be"),
+    ],
+)
+def test_addresses_and_reach_are_checked_at_once(arguments: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Patter(**arguments)
+    Patter(openai_url="http://127.0.0.1:8080/v1", deepgram_url="https://api.eu.deepgram.com", webhook_reach="loopback")
+
+
+def test_what_an_agent_has_beside_the_reference() -> None:
+    phone = Patter(openai_key="k")
+    made = phone.agent(
+        "Be kind.", provider="pipeline", stt=Patter.deepgram("k", model="nova-3"), tts=Patter.openai_tts(""),
+        realtime=RealtimeConfig(silence_ms=300), recovery=Recovery(apology="Sorry?"),
+        stt_fallbacks=[Patter.whisper("")], llm_fallbacks=[LLMConfig("gpt-x")], tts_fallbacks=[Patter.embedded_tts()],
+        mcp=[Patter.mcp_server("calendar", "https://tools.example.com/mcp")], agent_id="agent_1",
+    )  # fmt: skip
+    assert made.stt == STTConfig("deepgram", "k", model="nova-3")
+    assert made.stt_fallbacks == (STTConfig("whisper", ""),)
+    assert made.llm_fallbacks == (LLMConfig("gpt-x"),)
+    assert made.tts_fallbacks == (TTSConfig("embedded", "", "heart"),)
+    assert made.mcp == (McpServer("calendar", "https://tools.example.com/mcp"),)
+    assert (made.realtime.silence_ms, made.recovery.apology, made.agent_id) == (300, "Sorry?", "agent_1")
+    with pytest.raises(ValueError, match="stt fallback 1 provider 'deepgram' needs an api_key"):
+        embedded(phone, stt_fallbacks=[Patter.deepgram("")])
 
 
 @pytest.mark.anyio
