@@ -311,11 +311,14 @@ def tokens(usage: dict[str, Any]) -> dict[str, float]:
     all_cached = _number(taken.get("cached_tokens")) or 0.0
     audio_in, audio_out = _number(taken.get("audio_tokens")) or 0.0, _number(given.get("audio_tokens")) or 0.0
     text_in, text_out = _number(taken.get("text_tokens")), _number(given.get("text_tokens"))
-    cached_audio = _number(cached.get("audio_tokens")) or 0.0
-    cached_text = _number(cached.get("text_tokens"))
+    text_in = all_in - audio_in if text_in is None else text_in
+    cached_text, cached_audio = _number(cached.get("text_tokens")), _number(cached.get("audio_tokens"))
+    if cached_text is None:  # counted as text as far as it can be: what is cached is a subset of what was taken in
+        cached_text = min(all_cached - (cached_audio or 0.0), text_in)
+    cached_audio = min(all_cached - cached_text, audio_in) if cached_audio is None else cached_audio
     amounts = {
-        "input_text_tokens": all_in - audio_in if text_in is None else text_in,
-        "cached_text_tokens": all_cached - cached_audio if cached_text is None else cached_text,
+        "input_text_tokens": text_in,
+        "cached_text_tokens": cached_text,
         "input_audio_tokens": audio_in,
         "cached_audio_tokens": cached_audio,
         "output_text_tokens": all_out - audio_out if text_out is None else text_out,
