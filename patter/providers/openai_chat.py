@@ -21,7 +21,7 @@ from patter.exceptions import ProviderError
 from patter.ports import Ask
 from patter.providers.address import is_loopback
 from patter.providers.retired import living
-from patter.providers.vendor import Vendor
+from patter.providers.vendor import Vendor, scrubbed, secret_words
 from patter.providers.vendor_http import VendorReply, VendorRequest, sent
 from patter.signals import ResponderPiece
 from patter.wire.openai_chat import ReplyReader, call_ids, lacking, model_names, request_body
@@ -151,7 +151,12 @@ class OpenAIChat:
         return names[0]
 
     async def _reply(self, ask: Ask, body: dict[str, Any]) -> AsyncGenerator[ResponderPiece, None]:
-        reader = ReplyReader(self.name, tools=[tool["name"] for tool in ask.tools], taken=call_ids(ask.messages))
+        reader = ReplyReader(
+            self.name,
+            tools=[tool["name"] for tool in ask.tools],
+            taken=call_ids(ask.messages),
+            clean=lambda said: scrubbed(said, secret_words(self._headers.items())),
+        )
         async with sent(self._session, self._request("POST", "/chat/completions", body)) as reply:
             for told in reply.told:
                 yield told

@@ -6,7 +6,7 @@ It owns the JSON and its many dialects; it refuses to know sockets, retries or p
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -71,12 +71,19 @@ class ReplyReader:
 
     Cuts may fall anywhere, also inside a character. Tool calls come whole, at the end. `tools` are the names offered: a
     call that a server writes into the text is recognised by them. `taken` are ids of earlier calls, which are not given
-    again. Raises ProviderError for an error inside the stream."""
+    again. `clean` takes secrets out of the server's own words. Raises ProviderError for an error inside the stream."""
 
-    def __init__(self, provider: str, *, tools: Collection[str] = (), taken: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        provider: str,
+        *,
+        tools: Collection[str] = (),
+        taken: Collection[str] = (),
+        clean: Callable[[str], str] = str,
+    ) -> None:
         self.done = False
         """True after the server said that nothing more will come."""
-        self._provider = provider
+        self._provider, self._clean = provider, clean
         self._taken = set(taken)
         self._spoken = SpokenText(tools)
         self._buffer = b""
@@ -155,7 +162,7 @@ class ReplyReader:
         if error := chunk.get("error"):
             kind = error if isinstance(error, dict) else {"message": error}
             passing = not PASSING.isdisjoint((kind.get("type"), kind.get("code")))
-            raise self._wrong(f"it broke off: {str(kind.get('message'))[:300]}", retryable=passing)
+            raise self._wrong(f"it broke off: {self._clean(str(kind.get('message')))[:300]}", retryable=passing)
         self._understood = True
         if isinstance(usage := chunk.get("usage"), dict):
             self._tokens, self._counted = _tokens(usage), True

@@ -274,8 +274,8 @@ async def test_no_certificate_that_can_be_trusted(session: aiohttp.ClientSession
 
 async def test_an_error_before_the_first_word_may_be_asked_again(session: aiohttp.ClientSession) -> None:
     async with LoopbackChat(Exchange(ends="error")) as server:
-        with pytest.raises(ProviderError, match="broke off") as raised:
-            await reply(connect(session, server))
+        with pytest.raises(ProviderError, match="broke off: The … had an error") as raised:
+            await reply(connect(session, server, api_key="server"))  # a server that repeats what it was told
     assert raised.value.retryable
 
 
