@@ -174,9 +174,9 @@ class Replies:
             return None
         self._reach(reply, "first_token", "first_sentence")
         reply.text = f"{reply.text} {spoken}".strip()
-        if not self._sound:
-            self._show(reply, len(reply.text.split()))
-        self._wait(QUIET_S if not self._sound else TAIL_S if reply.whole else SOUNDLESS_S)
+        if not self._sound or (reply.format is not None and not reply.aligned):
+            self._show_rest(reply)
+        self._wait_for(reply)
         return Said(reply.reply_id, spoken, reply.asked)
 
     def sound(self, chunk: AudioChunk, spoken: str, event_id: int | None) -> None:
@@ -190,7 +190,7 @@ class Replies:
         reply.format = chunk.format
         reply.plays_until = max(reply.plays_until, self._clock.now()) + chunk.ms / 1000
         self._tell(ReplyAudio(reply.reply_id, chunk, self._stretch(reply, spoken)))
-        self._wait(TAIL_S if reply.whole else max(0.0, reply.plays_until - self._clock.now()) + QUIET_S)
+        self._wait_for(reply)
 
     def complete(self, event_id: int | None) -> None:
         """The vendor says that all of a reply was sent."""
@@ -281,6 +281,13 @@ class Replies:
             self._tell(ReplyText(reply.reply_id, piece, self._clock.now()))
         return piece
 
+    def _show_rest(self, reply: _Reply) -> None:
+        """Tell the words that no sound was told with. Where there was sound, it said them: they came late, or are aligned
+        otherwise than they are written ("$5")."""
+        rest = self._show(reply, len(reply.text.split()))
+        if rest and reply.format is not None:
+            self._tell(ReplyAudio(reply.reply_id, AudioChunk(b"", reply.format), rest))
+
     def _reach(self, reply: _Reply, *stages: ReplyStage) -> None:
         for stage in stages:
             if stage not in reply.reached:
@@ -294,9 +301,7 @@ class Replies:
             return
         reply.ended = True
         if not reply.dead:
-            rest = self._show(reply, len(reply.text.split()))
-            if rest and reply.aligned and reply.format is not None:  # "$5" is aligned as it is read: all was spoken
-                self._tell(ReplyAudio(reply.reply_id, AudioChunk(b"", reply.format), rest))
+            self._show_rest(reply)
             self._tell(ReplyEnded(reply.reply_id, self._clock.now()))
         self._ended()
 
@@ -307,6 +312,15 @@ class Replies:
             return
         self._tell(ReplyEnded(reply.reply_id, self._clock.now()))
         self._unsaid(reply.asked)
+
+    def _wait_for(self, reply: _Reply) -> None:
+        """Until when more of a reply may come."""
+        if reply.whole:
+            self._wait(TAIL_S)
+        elif self._sound and not reply.plays_until:
+            self._wait(SOUNDLESS_S)
+        else:
+            self._wait(max(0.0, reply.plays_until - self._clock.now()) + QUIET_S)
 
     def _wait(self, seconds: float) -> None:
         """Look again in so many seconds. A timer that rings before then finds the new deadline by itself."""

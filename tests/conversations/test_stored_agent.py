@@ -9,7 +9,7 @@ from patter.conversations import stored_agent
 from patter.exceptions import ProviderError
 from patter.loopback.elevenlabs_convai import CONVERSATION, LoopbackConvai, StoredAgent, Turn
 from patter.loopback.elevenlabs_convai_agents import History
-from patter.loopback.elevenlabs_convai_events import DEFAULT_EVENTS, FORMATS
+from patter.loopback.elevenlabs_convai_events import FORMATS
 from patter.signals import (
     CallerPartial,
     ConnectionUsed,
@@ -21,7 +21,6 @@ from patter.signals import (
     ReplyStarted,
     ReplyText,
     ReplyWithdrawn,
-    ToolAsked,
     Used,
     UtteranceEnded,
 )
@@ -303,55 +302,6 @@ async def test_new_instructions_are_told_and_the_same_ones_are_not() -> None:
         told = [text for role, text in vendor.talks[0].history if role == "context"]
         assert len(told) == 1
         assert told[0].endswith("Be kind.")
-
-
-# ---------------------------------------------------------------------------------------------------- tools and the end
-
-
-async def test_a_tool_is_asked_for_and_its_result_goes_back_as_text() -> None:
-    async def books(history: History) -> Turn:
-        if history[-1][0] == "tool":
-            return Turn(f"Booked, {history[-1][1]}.")
-        return Turn("Let me see.", tools=[("book", {"room": 412})])
-
-    async with LoopbackConvai(agent(first_message="", think=books)) as vendor, talking(vendor.stage.http) as talk:
-        await talk.conversation.read("Book it.")
-        asked = await talk.until(ToolAsked)
-        assert (asked.name, asked.arguments) == ("book", '{"room": 412}')
-        await talk.conversation.answer(asked.tool_id, '{"error": "no room"}')
-        await talk.until(ReplyStarted, 2)
-        await talk.until(ReplyEnded, 2)
-        assert text_of(talk, 1) == "Let me see."
-        assert text_of(talk, 2) == 'Booked, {"error": "no room"}.'
-        result = next(m for m in vendor.stage.peers[0].received if isinstance(m, dict) and "tool_call_id" in m)
-        assert result["is_error"] is True
-
-
-@pytest.mark.parametrize("told", [True, False])
-async def test_when_the_agent_ends_the_call_the_session_is_asked_to_once(told: bool) -> None:
-    async def leaves(history: History) -> Turn:
-        return Turn("Goodbye.", end_call=True)
-
-    events = DEFAULT_EVENTS | ({"agent_tool_response"} if told else set())
-    leaving = agent(first_message="", think=leaves, client_events=events)
-    async with LoopbackConvai(leaving) as vendor, talking(vendor.stage.http) as talk:
-        await talk.conversation.read("Bye.")
-        await talk.until(ReplyEnded)
-        asked = await talk.until(ToolAsked)
-        assert asked.name == "end_call"
-        await talk.conversation.answer(asked.tool_id, "{}")
-        await talk.until(ReplyEnded, 2)  # so that a session whose goodbye was heard already looks again
-        assert len(talk.of(ToolAsked)) == 1
-        assert talk.of(Faulted) == []
-        assert talk.sound(1)
-
-
-async def test_the_longest_duration_ends_the_call_with_its_reason() -> None:
-    async with LoopbackConvai(agent(first_message="Hi.")) as vendor, talking(vendor.stage.http) as talk:
-        await talk.until(ReplyEnded)
-        await vendor.talks[0].fail(1000, "max_duration_exceeded", "The maximum duration was reached")
-        asked = await talk.until(ToolAsked)
-        assert "maximum duration" in asked.arguments
 
 
 # ---------------------------------------------------------------------------------------------------- the rest
