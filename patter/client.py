@@ -251,7 +251,7 @@ class Patter:
 
         Raises TypeError if `agent` is no Agent, ValueError for a wrong port, a missing `webhook_url` or a tunnel that would
         show an open dashboard, PatterConnectionError without a carrier, if the port is taken or the tunnel cannot be opened,
-        PatterError if the carrier refuses, and NotInThisVersion for engines that are not built yet. There is no dashboard
+        and PatterError if the carrier refuses, or a provider of the agent does for certain (a wrong key). There is no dashboard
         yet: `dashboard` and `dashboard_token` are checked only.
         """
         _check_is_agent(agent)

@@ -4,9 +4,8 @@ PatterError
 ├── PatterConnectionError     a connection failed, or a parameter needed to make one is missing
 ├── AgentFileError            an agent file cannot be used: file, line, what, how to fix it
 ├── WireError                 a peer's message cannot be read: what is wrong with it
-├── ProviderError             a vendor or an embedded engine failed: whose fault, and whether to retry
-│   └── CarrierError          a telephone carrier refused or failed, with its HTTP status and error code
-└── NotInThisVersion          a part of the public API that this version does not carry yet
+└── ProviderError             a vendor or an embedded engine failed: whose fault, and whether to retry
+    └── CarrierError          a telephone carrier refused or failed, with its HTTP status and error code
 """
 
 from __future__ import annotations
@@ -69,10 +68,6 @@ class CarrierError(ProviderError):
         super().__init__(
             problem, provider=provider, stage="carrier", retryable=retryable, fix=fix, status=status, code=code
         )
-
-
-class NotInThisVersion(PatterError):
-    """A documented feature that is not built yet; the message names it and says what works instead."""
 
 
 @contextmanager

@@ -21,18 +21,31 @@ Maker = Callable[..., Any]
 class Entry:
     """How to get one provider. `make` is a function of (config, bench), or where it stands: "module:function".
 
-    `key` names the vendor whose key (and address) in `keys.Keys` is used when the settings carry none; "" = it needs none."""
+    `key` names the vendor whose key (and address) in `keys.Keys` is used when the settings carry none; "" = it needs none.
+    `vouch` and `warm` are optional async functions of the same arguments, written likewise: the first raises ProviderError for
+    what would certainly fail (it is asked before anybody's telephone rings), the second opens what a call will use."""
 
     make: Maker | str
     key: str = ""
+    vouch: Maker | str = ""
+    warm: Maker | str = ""
     source: str = ""
     """The file that it was read from, beside an agent's; "" for all others."""
     digest: str = ""
 
 
 STT: dict[str, Entry] = {
-    "deepgram": Entry("patter.providers.deepgram.maker:make", key="deepgram"),
-    "whisper": Entry("patter.providers.openai_audio.transcription_maker:make", key="openai"),
+    "deepgram": Entry(
+        "patter.providers.deepgram.maker:make",
+        key="deepgram",
+        vouch="patter.providers.deepgram.maker:vouch",
+        warm="patter.providers.deepgram.maker:warm",
+    ),
+    "whisper": Entry(
+        "patter.providers.openai_audio.transcription_maker:make",
+        key="openai",
+        vouch="patter.providers.openai_audio.transcription_maker:vouch",
+    ),
     "embedded": Entry("patter.providers.embedded.maker:make_transcriber"),
 }
 """Makers of a `ports.Transcriber` or `ports.StreamingTranscriber`: called for every call, with (STTConfig, Bench)."""
@@ -90,7 +103,22 @@ def entry_of(stage: Stage, name: str) -> Entry | None:
 
 def maker_of(stage: Stage, name: str) -> Maker:
     """The maker of a provider, imported if need be. Raises KeyError for an unknown name."""
-    make = _STAGES[stage][name].make
+    return _found(_STAGES[stage][name].make)
+
+
+def voucher_of(stage: Stage, name: str) -> Maker | None:
+    """What vouches for a provider before a call, if anything does."""
+    entry = _STAGES[stage][name]
+    return _found(entry.vouch) if entry.vouch else None
+
+
+def warmer_of(stage: Stage, name: str) -> Maker | None:
+    """What makes a provider ready for a call, if anything does."""
+    entry = _STAGES[stage][name]
+    return _found(entry.warm) if entry.warm else None
+
+
+def _found(make: Maker | str) -> Maker:
     if not isinstance(make, str):
         return make
     module, _, attribute = make.partition(":")

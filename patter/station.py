@@ -56,7 +56,7 @@ class Station:
     """`async with Station(plan) as station:` opens the line; leaving it ends every call and closes everything.
 
     Entering raises PatterConnectionError for a port that is taken and for a carrier that refuses, ValueError for settings
-    that cannot work, NotInThisVersion for an agent that cannot be run."""
+    and agents that cannot work, ProviderError for an agent whose provider refuses its key, model or voice."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

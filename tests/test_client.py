@@ -9,8 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from patter import Agent, Patter, PatterConnectionError, PatterError, STTConfig, TTSConfig
-from patter.exceptions import NotInThisVersion
+from patter import Agent, Patter, PatterConnectionError, STTConfig, TTSConfig
 from patter.models import LLMConfig, McpServer, RealtimeConfig, Recovery
 
 CARRIER = {"twilio_sid": "AC1", "twilio_token": "t", "phone_number": "+15551234567"}
@@ -134,10 +133,6 @@ async def test_serving_is_checked_before_a_port_is_opened(
 async def test_serving_needs_a_carrier() -> None:
     with pytest.raises(PatterConnectionError, match="needs a carrier"):
         await Patter().serve(embedded())
-
-
-def test_what_is_not_built_is_a_patter_error() -> None:
-    assert issubclass(NotInThisVersion, PatterError)
 
 
 @pytest.mark.anyio

@@ -16,8 +16,9 @@ import pytest
 
 from patter import Agent, CallControl, CallMetrics, IncomingMessage, Patter, PatterConnectionError, PatterError
 from patter.audio.format import MULAW_8K
-from patter.exceptions import NotInThisVersion
 from patter.loopback.person import Person
+from patter.loopback.stage import Stage
+from patter.loopback.stage_http import Answer, Exchange
 from patter.loopback.telnyx_carrier import LoopbackTelnyxCarrier
 from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
 from patter.providers.embedded.hibari import voice_missing
@@ -227,12 +228,15 @@ def ended_calls(home: Path) -> list[list[dict[str, Any]]]:
 async def test_an_agent_that_cannot_be_run_is_told_before_the_number_is_touched(
     name: str, port: int, tmp_path: Path
 ) -> None:
-    async with carrier_of(name) as carrier:
-        phone = phone_at(carrier, port, tmp_path, openai_key="sk-test")
+    refused = Exchange(Answer(401, body={"error": {"message": "Incorrect API key", "code": "invalid_api_key"}}))
+    async with carrier_of(name) as carrier, Stage() as vendor:
+        vendor.exchanges("GET", "/v1/models/{model}", refused, refused)
+        phone = phone_at(carrier, port, tmp_path, openai_key="sk-wrong-key", openai_url=f"{vendor.http}/v1")
         realtime = phone.agent("Be kind.")
         for attempt in (phone.serve(realtime, port), phone.call(THEIRS, agent=realtime, port=port)):
-            with pytest.raises(NotInThisVersion, match="openai_realtime"):
+            with pytest.raises(PatterError, match="refuses the key") as told:
                 await attempt
+            assert "sk-wrong-key" not in str(told.value)
         assert carrier.requests == []
 
 

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import aiohttp
+import anyio
+from anyio.abc import TaskGroup
 
+from patter.address import Reach
 from patter.audio.format import AudioFormat
 from patter.builders import Keys
 from patter.clock import Clock
@@ -23,7 +26,7 @@ from patter.providers.dialer import Dialer
 from patter.providers.mcp_tools import McpTools
 from patter.providers.speech_cache import CachedVoice, SpeechCache
 from patter.providers.vendor_http import new_http
-from patter.providers.webhook import Reach, Webhooks
+from patter.providers.webhook import Webhooks
 from patter.registry import maker_of
 
 
@@ -44,6 +47,7 @@ class Stock:
     dialer: Dialer = field(init=False)
     webhooks: Webhooks = field(init=False)
     mcp: McpTools = field(init=False)
+    tasks: TaskGroup = field(init=False)
     _voices: dict[tuple[str, AudioFormat | None, object], CachedVoice] = field(default_factory=dict)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -52,10 +56,11 @@ class Stock:
             self.http = await stack.enter_async_context(new_http())
             self.dialer = Dialer(self.http)
             stack.push_async_callback(self.dialer.aclose)
-            self.webhooks = await stack.enter_async_context(
-                Webhooks(Reach.of(self.keys.webhook_reach), secret=self.keys.webhook_secret)
-            )
+            reach = Reach.of(self.keys.webhook_reach)
+            self.webhooks = await stack.enter_async_context(Webhooks(reach, secret=self.keys.webhook_secret))
             self.mcp = await stack.enter_async_context(McpTools())
+            self.tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(self.tasks.cancel_scope.cancel)
             stack.push_async_callback(self._close_voices)
             self._open = stack.pop_all()
         return self
@@ -88,6 +93,7 @@ class Stock:
             turn_taking=agent.turn_taking,
             note=note,
             shared=self.shared,
+            tasks=self.tasks,
         )
 
     def voice(

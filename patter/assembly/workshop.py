@@ -1,53 +1,47 @@
-"""The workshop: picks the parts of a call by what the agent asks for and what this machine has.
+"""The workshop: puts calls together from the parts that their agents ask for, and makes ready what they will need.
 
-It owns the choice and everything that is built once (models, sockets, price rows); it refuses to know what happens in a call.
-Mode and vendor names stand here and where arguments are checked, nowhere else.
+It owns the order in which parts are picked and joined; it refuses to know what happens in a call.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
 
-import aiohttp
 import anyio
 import anyio.to_thread
 
+from patter import builders
+from patter.assembly.brains import NO_MODEL, Brains
+from patter.assembly.ears import Ears
+from patter.assembly.engines import Engines
+from patter.assembly.errands import Errands
+from patter.assembly.foresight import Foresight
+from patter.assembly.stock import Stock
+from patter.assembly.voices import Voices
 from patter.audio.format import AudioFormat
 from patter.builders import Keys
 from patter.bus import Bus
 from patter.call.outfit import Outfit, Steered, Wiring
 from patter.call.session import CallSession
-from patter.call.toolbox import Toolbox
+from patter.call.toolbox import Toolbox, ToolSource
 from patter.clock import Clock
-from patter.control import CallControl
 from patter.conversations.pipeline import Pipeline
-from patter.exceptions import NotInThisVersion, ProviderError
+from patter.exceptions import ProviderError
 from patter.guard import Guards
-from patter.models import Agent, LLMConfig, OnMessage
-from patter.ports import AudioTap, CallInfo, Responder, Screen, Synthesizer, Transcriber, Transport, VoiceDetector
-from patter.providers.discovery import Found, find_servers
-from patter.providers.embedded.hibari import HibariSynthesizer, voice_missing
+from patter.models import Agent, OnMessage
+from patter.ports import AudioTap, CallInfo, Screen, Transport
+from patter.providers.discovery import find_servers
+from patter.providers.embedded.maker import WHISPER
 from patter.providers.embedded.silero import SileroDetector, detector_missing
 from patter.providers.embedded.smart_turn import SmartTurn
-from patter.providers.embedded.whisper import WhisperTranscriber
-from patter.providers.embedded.whisper_model import WhisperModel, recognition_missing
-from patter.providers.handler import HandlerResponder
-from patter.providers.openai_chat import DEFAULT_MODEL, OpenAIChat
-from patter.providers.script import ScriptResponder
-from patter.providers.webhook import Webhooks
-
-log = logging.getLogger(__name__)
-
-NO_MODEL = (
-    "No language model: answers come from the script rules of the agent. "
-    "Connect one with [llm] base_url in the agent file, an OpenAI key, or a local server such as Ollama."
-)
+from patter.providers.embedded.whisper_model import WhisperModel
+from patter.providers.openai_chat import DEFAULT_MODEL
 
 NO_KEYS = Keys()
+UNUSED_HANDLER = "on_message is not asked in this call: its engine answers by itself. It is for pipelines and text."
 Rung = dict[str, str]
 Welcome = Callable[[CallInfo, Agent], Awaitable[Agent]]
 
@@ -59,29 +53,30 @@ class Workshop:
         self._bus = bus
         self._clock = clock
         self._keys = keys
-        self._http: aiohttp.ClientSession
-        self._webhooks: Webhooks
-        self._open = AsyncExitStack()
-        self._recognition = WhisperModel(stt_model)
-        self._recognition_gap = recognition_missing(stt_model) or detector_missing()
-        self._voice_gap = voice_missing()
+        self._stock = Stock(clock, keys)
+        self._recognition = self._stock.shared[WHISPER] = WhisperModel(stt_model)
+        self._brains = Brains(self._stock)
+        self._ears = Ears(self._stock, stt_model)
+        self._voices = Voices(self._stock)
+        self._engines = Engines(self._stock)
+        self._foresight: Foresight
         self._turn_model = SmartTurn()
-        self._voices: dict[str, HibariSynthesizer] = {}
-        self._servers: Sequence[Found] = ()
+        self._open = AsyncExitStack()
         self._warm = False
 
     async def __aenter__(self) -> Workshop:
-        self._http = await self._open.enter_async_context(aiohttp.ClientSession())
-        self._webhooks = await self._open.enter_async_context(Webhooks())
+        await self._open.enter_async_context(self._stock)
+        errands = Errands(self._stock, self._engines, self._brains, self._voices)
+        self._foresight = Foresight(self._stock.tasks, errands.checks, errands.preparations)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for voice in self._voices.values():
-            await voice.aclose()
         await self._open.aclose()
         await anyio.to_thread.run_sync(self._recognition.close)
+
+    # ------------------------------------------------------------------ before a call
 
     async def warm(self) -> None:
         """Look for model servers on this machine and load the embedded engines, so that the first call waits for nothing."""
@@ -92,38 +87,51 @@ class Workshop:
         self._warm = True
 
     async def _warm_voice(self) -> None:
-        if not self._voice_gap:
+        if not self._voices.gap:
             try:
-                await self._voice("").start()
+                await self._stock.voice(builders.embedded_tts(), Agent(""), None).start()
             except ProviderError as error:
-                self._voice_gap = f"{error}."
+                self._voices.gap = f"{error}."
 
     async def _warm_recognition(self) -> None:
-        if not self._recognition_gap:
+        if not self._ears.gap and not detector_missing():
             try:
                 await anyio.to_thread.run_sync(SileroDetector, abandon_on_cancel=True)
                 await anyio.to_thread.run_sync(self._recognition.warm, abandon_on_cancel=True)
             except ProviderError as error:
-                self._recognition_gap = f"{error}."
+                self._ears.gap = f"{error}."
 
     async def _probe(self) -> None:
-        self._servers = [server for server in await find_servers(self._http) if server.models]
+        self._brains.servers = [server for server in await find_servers(self._stock.http) if server.models]
 
     def rungs(self) -> dict[str, Rung]:
         """What this machine would use for each stage without keys: name, state and a note with the fix."""
         state = "ready" if self._warm else "loading"
-        server = self._servers[0] if self._servers else None
+        server = self._brains.servers[0] if self._brains.servers else None
         llm: Rung = {"name": "script (no model)", "state": "ready", "note": NO_MODEL}
         if self._keys.openai:
             llm = {"name": f"openai/{DEFAULT_MODEL}", "state": "ready", "note": ""}
         elif server is not None:
             llm = {"name": f"{server.name}/{server.models[0]}", "state": "ready", "note": f"found at {server.base_url}"}
+        deaf = self._ears.gap or detector_missing()
         return {
-            "stt": _rung("whisper-base (embedded)", self._recognition_gap, state, "The caller's words can be typed."),
-            "tts": _rung("hibari (embedded)", self._voice_gap, state, "The agent's words are shown, not spoken."),
+            "stt": _rung("whisper-base (embedded)", deaf, state, "The caller's words can be typed."),
+            "tts": _rung("hibari (embedded)", self._voices.gap, state, "The agent's words are shown, not spoken."),
             "vad": _rung("silero (embedded)", detector_missing(), state, "Speech is not detected."),
             "llm": llm,
         }
+
+    async def vouch(self, agent: Agent) -> None:
+        """Return when nothing is known to be in the agent's way. Raises PatterError for a certain refusal."""
+        await self._foresight.vouch(agent)
+
+    def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None:
+        """A call (`key` stands for it) is on its way to this agent over a line of this format."""
+        self._foresight.foresee(key, agent, line)
+
+    def check(self, agent: Agent) -> None:
+        """Raises ValueError, saying what is missing and where to put it, when the agent cannot be run with these keys."""
+        builders.check_agent(self._keys, agent)
 
     # ------------------------------------------------------------------ a call
 
@@ -140,37 +148,36 @@ class Workshop:
         welcome: Welcome | None = None,
         taps: Sequence[AudioTap] = (),
     ) -> CallSession:
-        """A session ready to run. Raises NotInThisVersion for parts that are not built yet, ValueError for bad tools."""
-        self.check(agent)
+        """A session ready to run. Raises ValueError for an agent that cannot be run with these keys."""
         abilities = transport.abilities
+        silent = abilities.hears is None and abilities.plays is None
+        self.check(builders.as_text(agent) if silent else agent)
+        sources: list[ToolSource] = []
+
+        def rework(session: Steered, agent: Agent) -> tuple[Toolbox, Screen]:
+            return Toolbox(agent.tools, webhooks=self._stock.webhooks, sources=sources), Guards(agent.guardrails).screen
 
         def outfit(session: Steered, chosen: Agent) -> Outfit:
-            self.check(chosen)
-            responder, notes = self._responder(session, chosen, on_message)
-            transcriber, detector = self._ears(chosen, notes) if abilities.hears else (None, None)
-            synthesizer = self._mouth(chosen, notes) if abilities.plays else None
-            return Outfit(
-                Pipeline(
-                    responder=responder,
-                    clock=self._clock,
-                    transcriber=transcriber,
-                    detector=detector,
-                    turn_model=self._turn_model if detector and chosen.turn_taking.turn_model else None,
-                    synthesizer=synthesizer,
-                ),
-                *self._rework(session, chosen),
-                stt=_name(transcriber),
-                llm=_name(responder),
-                tts=_name(synthesizer),
-                notes=tuple(notes),
-            )
+            self.check(builders.as_text(chosen) if silent else chosen)
+            notes = [str(problem) for source in sources for problem in getattr(source, "problems", ())]
+            if self._engines.alone(chosen) and not silent:
+                if on_message is not None:
+                    notes.append(UNUSED_HANDLER)
+                engine = self._engines.make(chosen, notes.append)
+                parts = rework(session, chosen)
+                return Outfit(engine.conversation, *parts, engine.stt, engine.llm, engine.tts, tuple(notes))
+            return self._pipeline(session, chosen, on_message, abilities.hears, abilities.plays, rework, notes)
 
         async def receive(call: CallInfo, agent: Agent) -> Agent:
-            if on_message is None and agent.llm is None and not self._keys.openai:
+            chosen = await welcome(call, agent) if welcome is not None else agent
+            if self._brains.needs_search(chosen, on_message):
                 await self._probe()  # a server may have been started since; on loopback this takes milliseconds
-            return await welcome(call, agent) if welcome is not None else agent
+            if chosen.mcp:
+                taken = [str(tool.get("name")) for tool in chosen.tools or ()]
+                sources[:] = [await self._stock.mcp.offer(chosen.mcp, taken)]
+            return self._engines.settled(chosen)
 
-        wiring = Wiring(outfit, self._rework, receive, taps)
+        wiring = Wiring(outfit, rework, receive, taps)
         return CallSession(
             call,
             agent,
@@ -183,81 +190,45 @@ class Workshop:
             voicemail=voicemail,
         )
 
-    def check(self, agent: Agent) -> None:
-        """Raises NotInThisVersion, naming the part and what works instead, when this version cannot run the agent."""
-        if agent.provider != "pipeline":
-            raise NotInThisVersion(
-                f'the {agent.provider} engine is not in this version: use provider = "pipeline" '
-                "(with the embedded engines it needs no key)"
-            )
-        for stage, config in (("stt", agent.stt), ("tts", agent.tts)):
-            if config is not None and config.provider != "embedded":
-                raise NotInThisVersion(
-                    f'{stage} provider {config.provider!r} is not in this version: use "embedded", which needs no key'
-                )
-
-    async def vouch(self, agent: Agent) -> None:
-        """See `Foresight.vouch`."""
-
-    def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None:
-        """See `Foresight.foresee`."""
-
-    def _rework(self, session: Steered, agent: Agent) -> tuple[Toolbox, Screen]:
-        return Toolbox(agent.tools, webhooks=self._webhooks), Guards(agent.guardrails).screen
-
-    # ------------------------------------------------------------------ the ladders
-
-    def _responder(self, session: Steered, agent: Agent, on_message: OnMessage | None) -> tuple[Responder, list[str]]:
-        if on_message is not None:
-            call = session.call
-
-            async def transfer(number: str, summary: str) -> None:
-                await session.transfer(number, "handler", summary, failed=control.transfer_failed)
-
-            async def hang_up() -> None:
-                await session.hang_up_after_goodbye("handler_ended")
-
-            control = CallControl(
-                call.call_id, call.caller, call.callee, call.telephony, transfer=transfer, hang_up=hang_up
-            )
-            return HandlerResponder(on_message, control, history=session.history, http=self._http), []
-        settings = agent.llm or LLMConfig()
-        key = settings.api_key or ("" if settings.base_url else self._keys.openai)
-        if settings.base_url or key:
-            return OpenAIChat(self._http, api_key=key, model=settings.model, base_url=settings.base_url), []
-        if self._servers:
-            server = self._servers[0]
-            model = settings.model or server.models[0]
-            note = f"Answers come from {server.name} at {server.base_url}, found on this machine."
-            return OpenAIChat(self._http, model=model, base_url=server.base_url, name=server.name.lower()), [note]
-        return ScriptResponder(), [NO_MODEL]
-
-    def _ears(self, agent: Agent, notes: list[str]) -> tuple[Transcriber | None, VoiceDetector | None]:
-        if self._recognition_gap:
-            notes.append(f"{self._recognition_gap} Until then, type the caller's words.")
-            return None, None
-        language = (agent.stt.language if agent.stt else "") or agent.language
-        return WhisperTranscriber(self._recognition, self._clock, language), SileroDetector()
-
-    def _mouth(self, agent: Agent, notes: list[str]) -> Synthesizer | None:
-        if self._voice_gap:
-            notes.append(f"{self._voice_gap} Until then, the agent's words are only shown.")
-            return None
-        voice = agent.tts.voice if agent.tts else ""
-        return self._voice("" if voice == Agent.voice else voice)  # the API's default voice is another vendor's
-
-    def _voice(self, voice: str) -> HibariSynthesizer:
-        if voice not in self._voices:
-            self._voices[voice] = HibariSynthesizer(voice) if voice else HibariSynthesizer()
-        return self._voices[voice]
+    def _pipeline(
+        self,
+        session: Steered,
+        agent: Agent,
+        on_message: OnMessage | None,
+        hears: AudioFormat | None,
+        plays: AudioFormat | None,
+        rework: Callable[[Steered, Agent], tuple[Toolbox, Screen]],
+        notes: list[str],
+    ) -> Outfit:
+        responder = self._brains.pick(session, agent, on_message, notes)
+        hearing = self._ears.pick(agent, hears, plays, notes) if hears is not None else None
+        synthesizer = self._voices.pick(agent, plays, notes) if plays is not None else None
+        pipeline = Pipeline(
+            responder=responder,
+            clock=self._clock,
+            transcriber=hearing.transcriber if hearing else None,
+            detector=hearing.detector if hearing else None,
+            turn_model=self._turn_model if hearing and agent.turn_taking.turn_model else None,
+            synthesizer=synthesizer,
+            listener=hearing.listener if hearing else None,
+            fallback_ears=hearing.others if hearing else (),
+            drafts=on_message is None,
+        )
+        recogniser = hearing.recogniser if hearing else None
+        return Outfit(
+            pipeline,
+            *rework(session, agent),
+            stt=_name(recogniser),
+            llm=_name(responder),
+            tts=_name(synthesizer),
+            notes=tuple(notes),
+        )
 
 
 def _rung(name: str, gap: str, state: str, otherwise: str) -> Rung:
-    return (
-        {"name": name, "state": "missing", "note": f"{gap} {otherwise}"}
-        if gap
-        else {"name": name, "state": state, "note": ""}
-    )
+    if gap:
+        return {"name": name, "state": "missing", "note": f"{gap} {otherwise}"}
+    return {"name": name, "state": state, "note": ""}
 
 
 def _name(part: Any) -> str:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 
+import aiohttp
+
 from patter.exceptions import ProviderError
 from patter.providers.address import as_socket, checked_base
 from patter.providers.dialer import Target
 from patter.providers.vendor import Vendor
+from patter.providers.vendor_http import VendorRequest, sent
 from patter.wire.deepgram import end_of
 
 DEEPGRAM = Vendor("deepgram", "Deepgram", "DEEPGRAM_API_KEY")
@@ -26,9 +29,32 @@ _VERSION = re.compile(r"/v[12](/listen)?$")
 def target(base_url: str, key: str, path: str, query: str, model: str) -> Target:
     """The socket for one call. Two calls with the same settings have equal ones. Raises ValueError for a bad `base_url`."""
     base = _VERSION.sub("", checked_base(base_url or BASE, "base_url"))
-    scheme = "Bearer" if key.startswith("eyJ") else "Token"  # a temporary token is a JWT
-    headers = (("Authorization", f"{scheme} {key}"),) if key else ()
+    headers = (("Authorization", _authorization(key)),) if key else ()
     return Target(DEEPGRAM, "stt", f"{as_socket(base)}{path}?{query}", headers, what=f"the model {model}")
+
+
+async def check_key(http: aiohttp.ClientSession, base_url: str, key: str) -> None:
+    """Raise ProviderError if the vendor does not know the key; any other answer says nothing for certain."""
+    base = _VERSION.sub("", checked_base(base_url or BASE, "base_url"))
+    request = VendorRequest(
+        DEEPGRAM,
+        "stt",
+        "GET",
+        f"{base}/v1/auth/token",
+        {"Authorization": _authorization(key)},
+        attempts=1,
+        silence_s=4.0,
+    )
+    try:
+        async with sent(http, request) as reply:
+            await reply.response.read()
+    except ProviderError as error:
+        if error.status == 401:
+            raise
+
+
+def _authorization(key: str) -> str:
+    return f"{'Bearer' if key.startswith('eyJ') else 'Token'} {key}"  # a temporary token is a JWT
 
 
 def explained(error: ProviderError, model: str) -> ProviderError:

@@ -12,7 +12,7 @@ from patter.audio.format import MULAW_8K, AudioFormat
 from patter.models import STTConfig
 from patter.providers.bench import Bench
 from patter.providers.deepgram.account import WARM_S as WARM_S
-from patter.providers.deepgram.account import target
+from patter.providers.deepgram.account import check_key, target
 from patter.providers.deepgram.flux import FluxTranscriber
 from patter.providers.deepgram.nova import NovaTranscriber
 from patter.providers.dialer import Target
@@ -69,6 +69,16 @@ def target_of(config: STTConfig, bench: Bench) -> Target:
         )
     query = query_of(parameters | config.options)
     return target(bench.base_url or config.base_url, bench.key or config.api_key, path, query, model)
+
+
+async def vouch(config: STTConfig, bench: Bench) -> None:
+    """Raise ProviderError for a key that the vendor does not know. What the key may do shows only when a socket is opened."""
+    await check_key(bench.http, bench.base_url or config.base_url, bench.key or config.api_key)
+
+
+async def warm(config: STTConfig, bench: Bench) -> None:
+    """Open the socket of a call that is about to begin. Raises ProviderError."""
+    await bench.dialer.warm(target_of(config, bench), WARM_S)
 
 
 def is_flux(model: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from patter.models import STTConfig
 from patter.ports import StreamingTranscriber, Transcriber
+from patter.providers import openai_account
 from patter.providers.bench import Bench
 from patter.providers.openai_audio.live_transcription import OWN_OPTIONS, LiveTranscriber
 from patter.providers.openai_audio.live_utterances import LiveUtteranceTranscriber
@@ -38,3 +39,10 @@ def make(config: STTConfig, bench: Bench) -> Transcriber | StreamingTranscriber:
     if unknown := [name for name in options if name in OWN_OPTIONS]:
         raise ValueError(f"options[{unknown[0]!r}] needs options['realtime'] = True")
     return OpenAITranscriber(bench.http, bench.clock, place, request)
+
+
+async def vouch(config: STTConfig, bench: Bench) -> None:
+    """Raise ProviderError for a key or a model that the vendor does not know."""
+    model, _ = living(config.model or DEFAULT_MODEL)
+    base_url, key = bench.base_url or config.base_url, bench.key or config.api_key
+    await openai_account.vouch(bench.http, key, base_url, model, "stt")

@@ -1,0 +1,81 @@
+"""What hears the caller in a pipeline: a recogniser by name, with a voice detector where it needs one, and its fallbacks.
+
+It owns that choice; it refuses to know what is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from patter import builders
+from patter.assembly.stock import Stock
+from patter.audio.format import AudioFormat
+from patter.models import Agent, STTConfig
+from patter.ports import StreamingTranscriber, Transcriber, VoiceDetector
+from patter.providers.embedded.silero import SileroDetector, detector_missing
+from patter.providers.embedded.whisper_model import recognition_missing
+from patter.providers.level_detector import LevelDetector
+from patter.registry import maker_of
+
+Recogniser = Transcriber | StreamingTranscriber
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """One call's ears: a recogniser of utterances with the `detector` that finds them, or one that finds them itself."""
+
+    recogniser: Recogniser
+    detector: VoiceDetector | None
+    others: tuple[Callable[[], Recogniser], ...] = ()
+
+    @property
+    def transcriber(self) -> Transcriber | None:
+        """The recogniser, if it is told where utterances are."""
+        return None if streams(self.recogniser) else self.recogniser  # type: ignore[return-value]
+
+    @property
+    def listener(self) -> StreamingTranscriber | None:
+        """The recogniser, if it finds them itself."""
+        return self.recogniser if streams(self.recogniser) else None  # type: ignore[return-value]
+
+
+def streams(recogniser: Recogniser) -> bool:
+    """Whether a recogniser is given every frame and decides itself when the caller pauses."""
+    return not hasattr(recogniser, "pause")
+
+
+class Ears:
+    """Picks what hears. `gap` says, as a sentence, why the embedded recogniser cannot be used ("" = it can)."""
+
+    def __init__(self, stock: Stock, stt_model: str = "") -> None:
+        self._stock = stock
+        self.gap = recognition_missing(stt_model)
+        self._deaf = detector_missing()
+
+    def pick(self, agent: Agent, hears: AudioFormat, plays: AudioFormat | None, notes: list[str]) -> Hearing | None:
+        """What hears this call; None, with a note, when nothing can. Raises ProviderError for settings that cannot work."""
+        configs = [builders.stt_of(agent, self._stock.keys), *builders.fallbacks_of(agent, self._stock.keys)[0]]
+        usable = [config for config in configs if not self._missing(config)]
+        if not usable:
+            notes.append(f"{self.gap or self._deaf} Until then, type the caller's words.")
+            return None
+        makers = [self._maker(config, agent, hears, plays, notes) for config in usable]
+        return Hearing(makers[0](), self._detector(), tuple(makers[1:]))
+
+    def _missing(self, config: STTConfig) -> bool:
+        return config.provider == builders.embedded_stt().provider and bool(self.gap or self._deaf)
+
+    def _maker(
+        self, config: STTConfig, agent: Agent, hears: AudioFormat, plays: AudioFormat | None, notes: list[str]
+    ) -> Callable[[], Recogniser]:
+        bench = self._stock.bench(config, agent, hears, plays, notes.append)
+
+        def make() -> Recogniser:
+            made: Recogniser = maker_of("stt", config.provider)(config, bench)
+            return made
+
+        return make
+
+    def _detector(self) -> VoiceDetector:
+        return LevelDetector() if self._deaf else SileroDetector()
