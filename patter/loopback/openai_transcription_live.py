@@ -64,10 +64,10 @@ class House(Protocol):
 
 
 class LiveListener:
-    """One session. `listen` runs until the client leaves or the session ends."""
+    """One session in the vendor's manner of its beginning. `listen` runs until the client leaves or the session ends."""
 
     def __init__(self, house: House, peer: Peer, tasks: TaskGroup) -> None:
-        self._house, self._peer, self._tasks = house, peer, tasks
+        self._house, self._peer, self._tasks, self._manner = house, peer, tasks, house.manner
         self._number = len(house.stage.peers)
         self._events = self._items = 0
         self._model = ""
@@ -101,7 +101,7 @@ class LiveListener:
             await self._update(message.get("session"))
         elif kind == "input_audio_buffer.append":
             await self._append(str(message.get("audio")))
-            limit = self._house.manner.session_ms
+            limit = self._manner.session_ms
             if limit and len(self._sound) / PER_MS >= limit:
                 await self._error("session_expired", "Your session hit the maximum duration of 60 minutes.")
                 await self._peer.close(1001, "session_expired")
@@ -122,7 +122,7 @@ class LiveListener:
         self._settings |= heard
         self._model = str(self._settings["transcription"]["model"])
         asked = self._settings["format"]["type"]
-        if asked not in self._house.manner.takes:
+        if asked not in self._manner.takes:
             self._settings["format"] = {"type": "audio/pcm", "rate": 24000}
         if "format" in heard and not self._sound:
             self._converter = Converter(FORMATS[self._settings["format"]["type"]], PCM_16K)
@@ -176,7 +176,7 @@ class LiveListener:
         for window in self._windows.push(pcm):
             self._seen += len(window)
             if vad is not None:
-                await self._window(rms_dbfs(window) > self._house.manner.loud_dbfs, vad)
+                await self._window(rms_dbfs(window) > self._manner.loud_dbfs, vad)
         if vad is None:
             await self._deltas()
 
@@ -200,7 +200,7 @@ class LiveListener:
         heard_ms = (len(self._sound) - self._committed) / PER_MS
         if heard_ms < self._next_delta:
             return
-        self._next_delta = heard_ms + self._house.manner.delta_ms
+        self._next_delta = heard_ms + self._manner.delta_ms
         words = await self._house.words_of(bytes(self._sound[self._committed :]))
         if words.startswith(self._told) and words != self._told:
             self._open = self._open or self._new_item()
@@ -234,12 +234,11 @@ class LiveListener:
         self._tasks.start_soon(self._write_down, item, bytes(self._sound[start:end]), told)
 
     async def _write_down(self, item: str, pcm: bytes, told: str) -> None:
-        manner = self._house.manner
-        await anyio.sleep(manner.answer_s)
+        await anyio.sleep(self._manner.answer_s)
         words = await self._house.words_of(pcm)
         for delta in deltas(words.removeprefix(told) if words.startswith(told) else ""):
             await self._delta(item, delta)
-            await anyio.sleep(manner.word_s)
+            await anyio.sleep(self._manner.word_s)
         self._house.heard.append(words)
         seconds = len(pcm) / PER_MS / 1000
         usage: dict[str, Any] = {"type": "duration", "seconds": seconds}

@@ -37,7 +37,7 @@ from patter.wire.openai_transcription import Request, Usage, joined
 
 LEAST_SILENCE_MS = 100
 IDLE_MS = 10_000.0  # while nobody speaks, sound this old would be of no use to a new connection
-SAME_S = 0.15  # two sockets find the same voice at the same moment, give or take this
+SAME_MS = 150.0  # two sockets find the same end of voice, give or take this
 
 OWN_OPTIONS = ("realtime", "turn_detection", "threshold", "eagerness", "noise_reduction")
 """Options of the settings that shape the session; all others go into its transcription's settings."""
@@ -86,8 +86,9 @@ class LiveTranscriber:
         self._said: Mailbox[ListenerSignal | ProviderError] = Mailbox()
         self._session: LiveSession | None = None
         self._stretches: dict[str, _Stretch] = {}  # those without all their words, in the order of the voice
-        self._told_until = 0.0  # the latest beginning or end of voice that has been told
-        self._renewed_at = 0.0  # sound from before may be heard once more
+        self._speaking = False  # told that voice began, not yet that it ended
+        self._told_ms = 0.0  # position of the latest end of voice that has been told
+        self._twice_ms = 0.0  # sound before this position may be heard once more
 
     async def start(self, hears: AudioFormat, tasks: TaskGroup) -> None:
         """Connect. Raises ProviderError."""
@@ -158,24 +159,19 @@ class LiveTranscriber:
 
     def _began(self, stretch: _Stretch, start_ms: float) -> None:
         stretch.start_ms = self._live.position(start_ms)
-        began_at = self._live.moment(stretch.start_ms + PREFIX_MS)
-        if self._news(began_at):
-            self._said.put(SpeechStarted(began_at, self._clock.now()))
+        again = stretch.start_ms < self._twice_ms and (self._speaking or stretch.start_ms < self._told_ms)
+        if not again:
+            self._speaking = True
+            self._said.put(SpeechStarted(self._live.moment(stretch.start_ms + PREFIX_MS), self._clock.now()))
 
     def _ended(self, stretch: _Stretch, end_ms: float) -> None:
         stretch.end_ms = self._live.position(end_ms)
         silence = self._request.silence_ms if self._request.turn_detection == "server_vad" else 0
         stretch.ended_at = self._live.moment(stretch.end_ms - silence)
         stretch.asked_at = self._clock.now()
-        if self._news(stretch.ended_at):
+        if self._speaking and stretch.end_ms > self._told_ms + SAME_MS:
+            self._speaking, self._told_ms = False, stretch.end_ms
             self._said.put(SpeechStopped(stretch.ended_at, stretch.asked_at))
-
-    def _news(self, moment: float) -> bool:
-        """Whether this has not been told yet: another socket hears again what the one before had heard."""
-        if moment <= self._renewed_at and moment <= self._told_until + SAME_S:
-            return False
-        self._told_until = moment
-        return True
 
     def _complete(self, stretch: _Stretch, text: str, usage: Usage | None) -> None:
         if stretch.done:
@@ -198,7 +194,7 @@ class LiveTranscriber:
 
     def _renewed(self) -> None:
         self._stretches.clear()  # the new socket hears them again
-        self._renewed_at = self._clock.now()
+        self._twice_ms = self._live.heard_ms
 
     # ------------------------------------------------------------------ what it says
 

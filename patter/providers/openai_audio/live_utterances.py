@@ -134,10 +134,9 @@ class LiveUtteranceTranscriber:
     def _heard(self, event: LiveEvent) -> None:
         match event:
             case Committed(item):
-                if part := self._part(item):
-                    part.item, part.words = item, self._open.pop(item, part.words)
+                self._part(item)
             case Words(item, text):
-                part = next((part for part in self._parts if part.item == item), None)
+                part = self._part(item)
                 if part is not None:
                     part.words += text
                 else:
@@ -145,7 +144,6 @@ class LiveUtteranceTranscriber:
                 if part is None or part.utterance == self._utterance:
                     self._partly()
             case Completed(item, text, usage):
-                self._open.pop(item, None)
                 self._complete(self._part(item), text, usage)
             case Wordless(item, _, message):
                 self._said.put(Faulted("stt", self.name, f"it could not write down what was said ({message})"))
@@ -153,14 +151,16 @@ class LiveUtteranceTranscriber:
             case Complaint(code, message):
                 self._said.put(Faulted("stt", self.name, f"it complains: {message}"))
                 if code == NOTHING_THERE:
-                    self._complete(self._part(""), "", Usage())
+                    self._complete(next((part for part in self._parts if not part.item), None), "", Usage())
 
     def _part(self, item: str) -> _Part | None:
-        """The part that is this item, or the oldest that the vendor has not named yet."""
-        for part in self._parts:
-            if part.item == item and not part.done:
-                return part
-        return next((part for part in self._parts if not part.item and not part.done), None)
+        """The part that is this item, or else the oldest that the vendor has not named yet, which is this item then.
+
+        None: nothing is committed that could be it."""
+        part = next((part for part in self._parts if part.item == item), None)
+        if part is None and (part := next((part for part in self._parts if not part.item), None)) is not None:
+            part.item, part.words = item, self._open.pop(item, "")
+        return part
 
     def _partly(self) -> None:
         now = self._clock.now()
@@ -169,7 +169,7 @@ class LiveUtteranceTranscriber:
             self._said.put(Transcribed(words, False, now, now))
 
     def _complete(self, part: _Part | None, text: str, usage: Usage | None) -> None:
-        if part is None:
+        if part is None or part.done:
             return
         part.words, part.done = text, True
         self._bill(part, usage)
