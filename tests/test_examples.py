@@ -9,9 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from patter.agentfile import check, load
+from patter.builders import PROVIDERS, Keys, check_agent
 from patter.loopback.person import Person
 from patter.loopback.twilio_carrier import LoopbackTwilioCarrier
 from patter.providers.embedded.hibari import voice_missing
+from patter.providers.mcp_tools import McpTools
 from patter.server.listener import listen
 from tests.support.carriers import OURS, THEIRS
 
@@ -68,9 +71,65 @@ def test_an_agent_file_is_checked(tmp_path: Path) -> None:
     assert line.startswith("3 turns as expected")
 
 
+KEYS = {"OPENAI_API_KEY": "sk", "ELEVENLABS_API_KEY": "el", "DEEPGRAM_API_KEY": "dg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("realtime.toml", {"OPENAI_API_KEY"}),
+        ("stored_agent.toml", {"ELEVENLABS_API_KEY"}),
+        ("pipeline_with_fallbacks.toml", set(KEYS)),
+        ("tools_by_mcp.toml", set()),
+        ("pizza.toml", set()),
+    ],
+)
+def test_an_agent_file_needs_the_keys_that_it_names(
+    name: str, needs: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in KEYS.items():
+        monkeypatch.setenv(variable, value)
+    agent = load(EXAMPLES / name).agent
+    check_agent(Keys.of_environment(), agent)
+    head = (EXAMPLES / name).read_text(encoding="utf-8").partition("system_prompt")[0]
+    assert {variable for variable in KEYS if variable in head} == needs
+    for variable in KEYS:
+        monkeypatch.delenv(variable)
+        refused = check((EXAMPLES / name).read_text(encoding="utf-8"), EXAMPLES / name)
+        assert bool(refused) is (variable in needs), variable
+        assert all(variable in problem.fix for problem in refused)
+        monkeypatch.setenv(variable, KEYS[variable])
+
+
+def test_the_examples_show_every_engine_and_every_stage_with_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in KEYS.items():
+        monkeypatch.setenv(variable, value)
+    agents = {path.name: load(path).agent for path in EXAMPLES.glob("*.toml")}
+    assert {agent.provider for agent in agents.values()} == set(PROVIDERS)
+    much = agents["pipeline_with_fallbacks.toml"]
+    assert all((much.stt_fallbacks, much.llm_fallbacks, much.tts_fallbacks))
+
+
+@pytest.mark.anyio
+async def test_the_tools_of_an_mcp_server_beside_the_file_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    agent = load(EXAMPLES / "tools_by_mcp.toml").agent
+    assert agent.mcp[0].command[-1] == str(EXAMPLES / "calendar_server.py")
+    with anyio.fail_after(50):
+        async with McpTools(patience_s=45.0) as servers:
+            offer = await servers.offer(agent.mcp)
+            assert offer.problems == ()
+            assert {spec["name"] for spec in offer.specs} == {"free_times", "book"}
+            assert await offer.call("book", {"day": "Friday", "time": "11:00", "name": "Ada"}) == (
+                "booked for Ada: Friday at 11:00"
+            )
+            assert "not free" in await offer.call("book", {"day": "Friday", "time": "11:00", "name": "Bob"})
+
+
 def test_every_example_has_a_test() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     scripts = {path.name for path in EXAMPLES.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
+    scripts |= {path.name for path in EXAMPLES.glob("*.toml")}
 
     assert {name for name in scripts if f'"{name}"' not in tested} == set()
 

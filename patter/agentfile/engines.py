@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from patter import builders, engine_rules, registry
@@ -46,7 +47,7 @@ def read_engines(top: Table, agent: Agent, modules: Modules) -> Agent:
         llm_fallbacks=tuple(_llm_fallback(table, keys) for table in llm.tables("fallback", "llm fallback")),
         realtime=_realtime(top),
         recovery=_recovery(top),
-        mcp=_mcp(top),
+        mcp=_mcp(top, modules),
     )
     if top.data.get("provider", made.provider) == made.provider:
         _check_engine(top, keys, made)
@@ -209,14 +210,14 @@ def _recovery(top: Table) -> Recovery:
     return Recovery(table.text("apology", usual.apology), table.text("goodbye", usual.goodbye), limit)
 
 
-def _mcp(top: Table) -> tuple[McpServer, ...]:
+def _mcp(top: Table, modules: Modules) -> tuple[McpServer, ...]:
     made: list[McpServer] = []
     for table in top.tables("mcp", "mcp server"):
         table.only(McpServer.__dataclass_fields__)
         server = McpServer(
             table.need("name", 'write name = "calendar"'),
             table.url("url"),
-            table.texts("command"),
+            tuple(_beside(word, modules.folder) for word in table.texts("command")),
             _secrets(table, "headers"),
             _secrets(table, "env"),
             table.texts("only"),
@@ -229,6 +230,12 @@ def _mcp(top: Table) -> tuple[McpServer, ...]:
             _check_server(table, server, made)
         made.append(server)
     return tuple(made)
+
+
+def _beside(word: str, folder: Path | None) -> str:
+    """A word of a command; where it names a file beside the agent file, by its whole path."""
+    file = folder / word if folder is not None else None
+    return str(file) if file is not None and file.suffix and file.is_file() else word
 
 
 def _check_server(table: Table, server: McpServer, others: list[McpServer]) -> None:

@@ -38,7 +38,7 @@ class Modules:
     """Look-ups for one reading of one agent file in `folder` (None: only installed modules)."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._loaded: dict[str, ModuleType] = {}
         self._failed: dict[str, LookupFailed] = {}
         self.sources: set[Path] = set()
@@ -77,7 +77,7 @@ class Modules:
         return self._loaded[name]
 
     def _load(self, name: str) -> ModuleType:
-        if self._folder and name.split(".")[0] in _PROTECTED and _file(self._folder, name):
+        if self.folder and name.split(".")[0] in _PROTECTED and _file(self.folder, name):
             raise LookupFailed(f"{name}.py has the name of a module of Python or Patter", "give the file another name")
         if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE_S):
             raise LookupFailed("another module beside an agent file does not finish its import", "restart the engine")
@@ -97,10 +97,10 @@ class Modules:
     @contextmanager
     def _beside(self) -> Iterator[None]:
         """Modules of the folder come first, and none of them stays in `sys.modules`."""
-        if self._folder is None:
+        if self.folder is None:
             yield
             return
-        finder = _Beside(self._folder, self.sources)
+        finder = _Beside(self.folder, self.sources)
         hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if finder.serves(name)}
         sys.meta_path.insert(0, finder)
         try:
