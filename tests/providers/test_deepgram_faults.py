@@ -187,10 +187,10 @@ async def test_a_fatal_error_of_the_vendor_is_told_and_mended(http: aiohttp.Clie
 
 
 async def test_a_line_that_says_nothing_keeps_its_stream(http: aiohttp.ClientSession) -> None:
-    async with LoopbackDeepgram(understood, manner=Manner(interim_ms=250, idle_s=1.2)) as vendor:
+    async with LoopbackDeepgram(understood, manner=Manner(interim_ms=250, idle_s=0.9)) as vendor:
         call = Call(http, vendor.base_url, keep_alive_s=0.3)
         async with call.up():
-            await anyio.sleep(1.6)  # from the first moment
+            await anyio.sleep(1.15)  # from the first moment
             await call.speak("alpha")
             await call.silence(500)
             assert (await call.until(Endpointed)).text == "alpha"
@@ -283,7 +283,7 @@ async def test_a_vendor_that_stays_away_is_given_up_after_some_quick_tries(http:
 async def test_a_vendor_that_does_not_shake_hands_is_given_up(
     http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "TRY_S", 0.2)
+    monkeypatch.setattr(stream, "TRY_S", 0.1)
     async with deaf_port() as port:
         error = await refused(http, f"http://127.0.0.1:{port}")
 

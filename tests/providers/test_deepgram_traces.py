@@ -98,7 +98,7 @@ async def test_without_a_pause_the_gap_between_words_ends_them_once(http: aiohtt
 async def test_a_line_that_falls_silent_gets_its_words_and_is_kept(http: aiohttp.ClientSession) -> None:
     async with Stage() as stage:
         stage.script(NOVA_PATH, Script([*steps("nova_finalize_close"), Close(1000)]))
-        call = Call(http, stage.http, keep_alive_s=1.0)
+        call = Call(http, stage.http, keep_alive_s=0.8)
         async with call.up():
             await call.sound(call.line.quiet(2000), speed=500)
             assert (await call.until(Endpointed)).text == "No, thank you."
