@@ -142,11 +142,11 @@ async def test_a_stream_that_falls_silent_is_closed() -> None:
     async with (
         LoopbackDeepgram(understood, manner=Manner(idle_s=0.3)) as vendor,
         talking(vendor, "/v1/listen", NOVA) as client,
+        anyio.create_task_group() as tasks,
     ):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_keep_alive, client)  # messages alone do not keep a stream that has had no audio
-            assert await client.end() == 1011
-            tasks.cancel_scope.cancel()
+        tasks.start_soon(_keep_alive, client)  # messages alone do not keep a stream that has had no audio
+        assert await client.end() == 1011
+        tasks.cancel_scope.cancel()
 
 
 async def _keep_alive(client: Client) -> None:
