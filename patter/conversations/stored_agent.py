@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 INSTALMENT_S = 10.0  # of the vendor's minutes, so that a call's cost can be watched
 STABLE_S = 10.0  # a socket that is lost sooner after it was opened anew will not stay up
 HELD_FRAMES = 500  # of the caller's sound while the socket is opened anew: ten seconds
+LATEST_S = 5.0  # a transcript is not later than this: a voice before was another one, and this one too soft to be dated
+GIVEN_BACK_S = 1.0
 STORY_LIMIT = 6_000  # characters of what was said that a new conversation is told
 MODEL = "convai"
 END_CALL = "end_call"
@@ -76,7 +78,7 @@ class StoredAgent:
         self._replies: Replies
         self._initiation = wire.Initiation()
         self._says: deque[tuple[str, ReplyKind]] = deque()  # to be said when the agent is done
-        self._known = ""  # the caller's words that the vendor has, and the session may give back
+        self._known = ("", 0.0)  # the caller's words that the vendor has, and until when the session may give them back
         self._owed = ""  # the caller's words that have no answer yet
         self._ending = ""  # the tool that ends the call, once the agent has used it
         self._closed = self._resumed = False
@@ -136,8 +138,10 @@ class StoredAgent:
 
     async def read(self, text: str) -> None:
         """The caller's turn as text: answer it."""
-        if text == self._known:  # spoken words that the session took for a turn after all
-            self._known = ""
+        known, until = self._known
+        if text == known and self._clock.now() < until:  # spoken words that the session took for a turn after all
+            self._known = ("", 0.0)
+            self._replies.turn()
             return
         self._context.caller(text)
         self._owed = text
@@ -250,7 +254,7 @@ class StoredAgent:
             return
         self._owed = ""
         self._context.agent(said.reply_id, said.text)
-        if said.asked and not _same(said.asked, said.text):
+        if said.asked and not said.verbatim:
             self._fault("llm", "the stored agent said in words of its own what it was asked to say")
 
     def _caller(self, text: str, *, tentative: bool) -> None:
@@ -262,10 +266,10 @@ class StoredAgent:
             self._tell(CallerPartial(text, now))
             return
         self._context.caller(text)
-        ended = self._ear.loud_at if self._ear is not None else 0.0
-        times = (min(ended or now, now), now, now, now)
+        loud_at = self._ear.loud_at if self._ear is not None else 0.0
+        times = (loud_at if loud_at > now - LATEST_S else now, now, now, now)
         if self._replies.audible() and acknowledges(text, self._agent.turn_taking.acknowledgements):
-            self._known = text  # the vendor speaks on: "uh-huh" takes no floor
+            self._known = (text, now + GIVEN_BACK_S)  # the vendor speaks on: "uh-huh" takes no floor
             self._tell(UtteranceEnded(text, *times))
             return
         self._owed = text
@@ -383,12 +387,6 @@ class StoredAgent:
         if self._billed_at and seconds >= 0.5:
             self._billed_at = now
             self._tell(Used("llm", ELEVENLABS.name, MODEL, {"seconds": round(seconds, 3)}))
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two texts are the same words."""
-    first, second = ("".join(char for char in text.casefold() if char.isalnum()) for text in (one, other))
-    return first == second
 
 
 def _is_error(output: str) -> bool:

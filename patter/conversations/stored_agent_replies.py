@@ -62,6 +62,12 @@ class Said:
     text: str
     asked: str
 
+    @property
+    def verbatim(self) -> bool:
+        """Whether these are the words that were asked for."""
+        one, other = ("".join(filter(str.isalnum, text.casefold())) for text in (self.asked, self.text))
+        return one == other
+
 
 class Replies:
     """The replies of one call. `screen` as in the brief; `replace` makes the agent say something else instead of a reply

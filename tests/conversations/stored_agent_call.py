@@ -90,10 +90,10 @@ class Talk:
 
 
 @asynccontextmanager
-async def door_to(base_url: str, connect_s: float = CONNECT_S) -> AsyncIterator[AgentDoor]:
+async def door_to(base_url: str, connect_s: float = CONNECT_S, heartbeat_s: float = 10.0) -> AsyncIterator[AgentDoor]:
     """The way in to a vendor that is played."""
     async with new_http() as http:
-        dialer = Dialer(http, connect_s=connect_s)
+        dialer = Dialer(http, connect_s=connect_s, heartbeat_s=heartbeat_s)
         yield AgentDoor(http, dialer, key=KEY, base_url=base_url)
         await dialer.aclose()
 
@@ -105,10 +105,11 @@ async def talking(
     line: AudioFormat | None = MULAW_8K,
     screen: Screen = lambda _, text: (text, None),
     connect_s: float = CONNECT_S,
+    heartbeat_s: float = 10.0,
 ) -> AsyncIterator[Talk]:
     """A conversation with the stored agent at `base_url`, on a line of this format (None: text)."""
     clock = Clock()
-    async with door_to(base_url, connect_s) as door, anyio.create_task_group() as tasks:
+    async with door_to(base_url, connect_s, heartbeat_s) as door, anyio.create_task_group() as tasks:
         conversation = StoredAgent(door, clock)
         talk = Talk(conversation, line, clock)
         brief = Brief(CallInfo("CA1"), agent or stored(), line, line, screen)

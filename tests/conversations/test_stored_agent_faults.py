@@ -17,6 +17,7 @@ from patter.loopback.stage_http import Answer, Exchange
 from patter.loopback.stage_script import Abort, Audio, Bye, Close, Expect, Garbage, Script, Send, Step
 from patter.signals import (
     CallerPartial,
+    ConnectionUsed,
     Faulted,
     ReplyAudio,
     ReplyEnded,
@@ -254,6 +255,16 @@ async def test_the_stored_greeting_of_the_second_conversation_is_not_heard_again
             assert [said.text for said in talk.of(ReplyText)] == ["Hello.", "Noon."]
             await talk.until(ReplyEnded, 2)
             assert talk.sound(2) == SOUND
+
+
+async def test_a_half_open_socket_is_noticed_and_replaced() -> None:
+    quiet = StoredAgent(AGENT_ID, first_message="")
+    async with LoopbackConvai(quiet) as played, talking(played.stage.http, heartbeat_s=0.2) as talk:
+        played.stage.peers[0].freeze()
+        assert not (await talk.until(Faulted)).fatal
+        await talk.until(ConnectionUsed, 2)
+        await talk.conversation.read("Hello?")
+        await talk.until(ReplyText)
 
 
 async def test_a_conversation_that_is_lost_again_at_once_ends_the_call() -> None:
