@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from patter.exceptions import WireError
-from patter.wire.openai_transcription import Usage, iso_639_1, read_usage, takes_keywords, takes_prompt
+from patter.wire.openai_transcription import MOST, Usage, iso_639_1, read_usage, takes_keywords, takes_prompt
 
 QUERY = "intent=transcription"
 """What the address of such a socket ends in; with a model in it, it would be a conversation's."""
@@ -186,7 +186,7 @@ def read_event(message: str | bytes) -> LiveEvent | None:
     """One message of the vendor; None for events that nobody needs. Raises WireError when it is no event."""
     try:
         event = json.loads(message)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("the message is no JSON") from error
     if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
         raise WireError("the message is no event")
@@ -220,8 +220,8 @@ def _buffer(kind: str, item: str, event: Mapping[str, Any]) -> LiveEvent | None:
 
 def _ms(event: Mapping[str, Any], name: str) -> float:
     value = event.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WireError(f"{name} is no number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST:
+        raise WireError(f"{name} is no position")
     return float(value)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from patter.exceptions import WireError
 
 NO_SPEECH = 0.6  # with so much doubt that anybody spoke, and …
+MOST = 1e9  # seconds or tokens: what counts more is no count
 UNLIKELY = -1.0  # … words no likelier than this, Whisper has made the segment up
 
 
@@ -44,7 +45,8 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How an utterance is to be transcribed. `language` is BCP-47 ("" = the model finds out); `options` go as they are."""
+    """How an utterance is to be transcribed. `language` is BCP-47 ("" = the model finds out); `options` go as they are, and
+    None leaves a field out."""
 
     model: str
     language: str = ""
@@ -95,7 +97,9 @@ def form_fields(request: Request) -> list[tuple[str, str]]:
         fields["prompt"] = ", ".join(request.keyterms)
     rows: list[tuple[str, str]] = []
     for name, value in request.options.items():
-        if isinstance(value, list | tuple):
+        if value is None:
+            fields.pop(name, None)
+        elif isinstance(value, list | tuple):
             rows += [(f"{name.removesuffix('[]')}[]", _plain(one)) for one in value]
         else:
             fields[name] = _plain(value)
@@ -126,7 +130,7 @@ def read_whole(body: bytes) -> Transcript:
     """An answer in one piece. Raises WireError when it is no transcript."""
     try:
         data = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("the transcript is no JSON") from error
     if not isinstance(data, dict) or not isinstance(data.get("text"), str):
         raise WireError("the transcript has no text")
@@ -157,7 +161,9 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MOST:
+        return 0.0
+    return float(value)
 
 
 class TranscriptReader:
@@ -188,7 +194,7 @@ class TranscriptReader:
             return None
         try:
             event = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WireError("an event of the transcript is no JSON") from error
         if not isinstance(event, dict):
             raise WireError("an event of the transcript is no object")

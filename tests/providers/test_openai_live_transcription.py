@@ -7,16 +7,22 @@ from base64 import b64encode
 from typing import Any
 
 import aiohttp
+import anyio
 import pytest
 
 from patter.audio.format import ALAW_8K, MULAW_8K, PCM_16K, AudioChunk, AudioFormat
+from patter.clock import Clock
 from patter.exceptions import ProviderError
 from patter.loopback.openai_transcription import REALTIME, LoopbackTranscription
 from patter.loopback.openai_transcription_live import Manner
 from patter.loopback.stage import Stage
 from patter.loopback.stage_faults import CutAfter, Fault, Refuse
 from patter.loopback.stage_script import Abort, Audio, Close, Expect, Garbage, Script, Send, Step
-from patter.models import TurnTaking
+from patter.models import STTConfig, TurnTaking
+from patter.providers.bench import Bench
+from patter.providers.dialer import Dialer
+from patter.providers.openai_audio.live_transcription import LiveTranscriber
+from patter.providers.openai_audio.transcription_maker import make, warm
 from patter.signals import CallerPartial, ConnectionUsed, Endpointed, Faulted, SpeechStarted, SpeechStopped, Used
 from tests.providers.openai_ears import KEY, listening, speak
 from tests.support.tone_speech import frames, speech, understood
@@ -225,6 +231,33 @@ async def test_after_a_break_the_next_connection_hears_what_was_not_written_down
             assert len(heard.of(ConnectionUsed)) == 2
             assert len(heard.of(Faulted)) == 1
     assert not heard.errors
+
+
+async def test_what_has_been_written_down_is_not_heard_twice(http: aiohttp.ClientSession) -> None:
+    async with vendor() as openai, listening(http, openai.base_url, **LIVE) as heard:
+        await speak(heard.ear, "alpha")
+        await heard.until(lambda: heard.of(Endpointed))
+        openai.stage.cut_all()
+        await speak(heard.ear, "bravo")
+        await heard.until(lambda: len(heard.of(Endpointed)) == 2)
+        assert [end.text for end in heard.of(Endpointed)] == ["alpha", "bravo"]
+        assert openai.heard == ["alpha", "bravo"]
+
+
+async def test_a_socket_that_was_opened_while_it_rang_is_used(http: aiohttp.ClientSession) -> None:
+    async with vendor() as openai:
+        dialer = Dialer(http)
+        bench = Bench(http, dialer, Clock(), key=KEY, base_url=openai.base_url, hears=MULAW_8K)
+        config = STTConfig("whisper", "", **LIVE)
+        await warm(config, bench)
+        ear, said = make(config, bench), []
+        assert isinstance(ear, LiveTranscriber)
+        async with anyio.create_task_group() as tasks:
+            await ear.start(MULAW_8K, tasks)
+            await ear.aclose()
+            said = [signal async for signal in ear.signals()]
+        assert said == [ConnectionUsed("stt", "local", True, said[0].ms)]  # type: ignore[union-attr]
+        assert len(openai.stage.peers) == 1
 
 
 async def test_an_expired_session_is_followed_by_another(http: aiohttp.ClientSession) -> None:

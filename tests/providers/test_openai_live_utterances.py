@@ -87,6 +87,18 @@ async def test_a_short_sound_is_filled_up_and_no_sound_is_not_sent(http: aiohttp
         assert not heard.of(Faulted)
 
 
+async def test_what_has_been_written_down_is_not_heard_twice(http: aiohttp.ClientSession) -> None:
+    async with vendor() as openai, listening(http, openai.base_url, **MODEL) as heard:
+        utter(heard.ear, "alpha")
+        await heard.until(lambda: heard.finals)
+        heard.ear.commit()
+        openai.stage.cut_all()
+        utter(heard.ear, "bravo")
+        await heard.until(lambda: len(heard.finals) == 2)
+        assert heard.finals == ["alpha", "bravo"]
+        assert openai.heard == ["alpha", "bravo"]
+
+
 @pytest.mark.parametrize(
     "fault", [CutAfter(received=4), CutAfter(received=6), CutAfter(sent=3), CutAfter(sent=5), CutAfter(sent=7)]
 )

@@ -81,8 +81,9 @@ def test_every_model_is_asked_for_what_it_can_give() -> None:
 
 
 def test_options_go_as_they_are_and_come_before_what_we_would_say() -> None:
-    options = {"temperature": 0.2, "prompt": "A bakery.", "include": ["logprobs"], "stream": False}
-    asked = fields("gpt-4o-transcribe", keyterms=("Rye",), options=options)
+    options = {"temperature": 0.2, "prompt": "A bakery.", "include": ["logprobs"], "stream": False, "language": None}
+    asked = fields("gpt-4o-transcribe", language="en", keyterms=("Rye",), options=options)
+    assert "language" not in asked
     assert asked["prompt"] == "A bakery."
     assert (asked["temperature"], asked["include[]"], asked["stream"]) == ("0.2", ["logprobs"], "false")
 
@@ -162,8 +163,10 @@ def test_an_answer_in_one_piece() -> None:
     body = {"text": " Hi. \n", "usage": TOKENS}
     Transcription.model_validate(body)
     assert read_whole(json.dumps(body).encode()) == Transcript("Hi.", Usage(0.0, 22, 6))
-    assert read_whole(b'{"text":"Hi.","usage":{"type":"duration","seconds":"x"}}') == Transcript("Hi.")
-    for broken in (b"<html>", b"[]", b'{"texts":""}', b"\xff"):
+    for odd in ("x", True, None, -1, 1e999):
+        usage = {"type": "tokens", "seconds": odd, "input_tokens": odd, "output_tokens": odd}
+        assert read_whole(json.dumps({"text": "Hi.", "usage": usage}).encode()) == Transcript("Hi.")
+    for broken in (b"<html>", b"[]", b'{"texts":""}', b"\xff", b"[" * 100_000):
         with pytest.raises(WireError):
             read_whole(broken)
 
@@ -254,7 +257,16 @@ def test_golden_traces(name: str) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["no json", "[]", "{}", '{"type":7}', '{"type":"input_audio_buffer.speech_started","item_id":"i"}', b"\xff\xfe"],
+    [
+        "no json",
+        "[]",
+        "{}",
+        '{"type":7}',
+        b"\xff\xfe",
+        "[" * 100_000,
+        '{"type":"input_audio_buffer.speech_started","item_id":"i"}',
+        '{"type":"input_audio_buffer.speech_started","item_id":"i","audio_start_ms":NaN}',
+    ],
 )
 def test_what_is_no_event_is_an_error(message: str | bytes) -> None:
     with pytest.raises(WireError):

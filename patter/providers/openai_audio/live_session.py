@@ -29,6 +29,7 @@ from patter.wire.openai_live_transcription import (
     LiveEvent,
     LiveRequest,
     SessionReady,
+    Wordless,
     append,
     read_event,
     session_update,
@@ -50,7 +51,13 @@ def audio_for(hears: AudioFormat) -> str:
     return next((name for name, audio in AUDIO.items() if audio == hears), "audio/pcm")
 
 
-@dataclass(frozen=True, slots=True)
+def target(place: Place) -> Target:
+    """Where sessions are opened."""
+    url = f"{place.socket_root}/realtime?{QUERY}"
+    return Target(place.vendor, "stt", url, tuple(place.headers.items()), what="the address of its live sessions")
+
+
+@dataclass(slots=True)  # not frozen: there are fifty a second of it on every call
 class _Kept:
     """Sound from `start_ms` on that came at `at`; without a chunk: here an utterance ended."""
 
@@ -81,13 +88,7 @@ class LiveSession:
     ) -> None:
         self._dialer, self._clock, self._place, self._request, self._hears = dialer, clock, place, request, hears
         self._event, self._renewed, self._tell, self._failed = event, renewed, tell, failed
-        self._target = Target(
-            place.vendor,
-            "stt",
-            f"{place.socket_root}/realtime?{QUERY}",
-            tuple(place.headers.items()),
-            what="the address of its live sessions",
-        )
+        self._target = target(place)
         self.heard_ms = 0.0
         """How much sound it has been given."""
         self._kept: deque[_Kept] = deque()
@@ -193,7 +194,7 @@ class LiveSession:
 
     def _refused(self, complaint: Complaint) -> ProviderError:
         """What the vendor complains of, as an error that ends the session."""
-        said = scrubbed(complaint.message, self._target.secrets)[:SAID_LIMIT]
+        said = self._scrubbed(complaint.message)
         passing = complaint.ends or complaint.code in ("server_error", "rate_limit_exceeded", "server_is_overloaded")
         return ProviderError(
             f"the session has ended ({said})" if complaint.ends else f"it refuses the session ({said})",
@@ -203,6 +204,9 @@ class LiveSession:
             fix="try again later" if passing else "check the key and the agent's stt settings",
             code=complaint.code,
         )
+
+    def _scrubbed(self, text: str) -> str:
+        return scrubbed(text, self._target.secrets)[:SAID_LIMIT]
 
     async def _run(self, reader: AsyncIterator[str | bytes]) -> None:
         with self._scope:
@@ -227,9 +231,10 @@ class LiveSession:
                 event = read_event(message)
                 if isinstance(event, Complaint) and (event.ends or event.hopeless):
                     return self._refused(event)
-                if isinstance(event, SessionReady) or event is None:
-                    continue
-                self._event(event)
+                if isinstance(event, Complaint | Wordless):
+                    event = replace(event, message=self._scrubbed(event.message))
+                if event is not None and not isinstance(event, SessionReady):
+                    self._event(event)
         except WireError as error:
             return self._place.vendor.garbled("stt", str(error))
         except ProviderError as error:

@@ -59,7 +59,8 @@ class OpenAITranscriber:
         try:
             await vouch(self._http, self._place.key, self._place.root, self.model, "stt")
         except ProviderError as error:
-            self._said.put(error)
+            if error.status == 401:  # anything else may still be different when an utterance is sent
+                self._said.put(error)
 
     def hear(self, pcm_16k: bytes) -> None:
         """Keep it for the request."""

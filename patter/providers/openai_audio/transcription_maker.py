@@ -9,6 +9,7 @@ from patter.models import STTConfig
 from patter.ports import StreamingTranscriber, Transcriber
 from patter.providers import openai_account
 from patter.providers.bench import Bench
+from patter.providers.openai_audio.live_session import target
 from patter.providers.openai_audio.live_transcription import OWN_OPTIONS, LiveTranscriber
 from patter.providers.openai_audio.live_utterances import LiveUtteranceTranscriber
 from patter.providers.openai_audio.place import Place
@@ -29,7 +30,7 @@ def make(config: STTConfig, bench: Bench) -> Transcriber | StreamingTranscriber:
     model, note = living(config.model or DEFAULT_MODEL)
     if note:
         bench.note(note)
-    place = Place.of(bench.base_url or config.base_url, bench.key or config.api_key, "the api_key of the stt settings")
+    place = _place(config, bench)
     options = {name: value for name, value in config.options.items() if name != "realtime"}
     request = Request(model, config.language or bench.language, config.keyterms, options)
     if not hears_by_itself(model):
@@ -46,3 +47,16 @@ async def vouch(config: STTConfig, bench: Bench) -> None:
     model, _ = living(config.model or DEFAULT_MODEL)
     base_url, key = bench.base_url or config.base_url, bench.key or config.api_key
     await openai_account.vouch(bench.http, key, base_url, model, "stt")
+
+
+async def warm(config: STTConfig, bench: Bench) -> None:
+    """Open the connection of a call that is about to begin: a socket, or one for the first request. Raises ProviderError."""
+    model, _ = living(config.model or DEFAULT_MODEL)
+    if config.options.get("realtime") or not hears_by_itself(model):
+        await bench.dialer.warm(target(_place(config, bench)))
+    else:
+        await vouch(config, bench)
+
+
+def _place(config: STTConfig, bench: Bench) -> Place:
+    return Place.of(bench.base_url or config.base_url, bench.key or config.api_key, "the api_key of the stt settings")
