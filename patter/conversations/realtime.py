@@ -49,13 +49,15 @@ PAUSES_S = (0.0, 0.1, 0.3, 0.8, 1.6, 3.0)  # before each try to replace a sessio
 SHORT_LIFE_S, SHORT_LIVES = 2.0, 5  # a session that breaks at once, again and again, cannot be replaced
 RENEW_S = 180.0  # before its end a session is replaced at the first quiet moment
 LOOK_S = 0.25
+PATIENCE_S = 8.0  # a model that is being asked says something within a second or two
 GRUDGE_S = 5.0  # between tries to renew a session that still works
 
 
 class RealtimeConversation:
     """One call with a realtime engine. `key` is the API key; everything else is in the agent of the brief.
 
-    `greetings` keeps the sound of greetings for the next calls; `note` takes a sentence for the user about what was chosen."""
+    `greetings` keeps the sound of greetings for the next calls; `note` takes a sentence for the user about what was chosen.
+    A model that says nothing for `patience_s` is asked again over another session."""
 
     def __init__(
         self,
@@ -65,9 +67,10 @@ class RealtimeConversation:
         key: str,
         greetings: GreetingStore | None = None,
         note: Callable[[str], None] = lambda sentence: None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._dialer, self._clock, self._key = dialer, clock, key
-        self._greetings, self._note = greetings, note
+        self._greetings, self._note, self._patience_s = greetings, note, patience_s
         self._signals: Mailbox[ConversationSignal] = Mailbox()
         self._shape: Shape = "ga"
         self._brief: Brief
@@ -91,7 +94,8 @@ class RealtimeConversation:
         self._settings = self._settings_of(brief.agent)
         self._memory = Memory(self._shape)
         self._ear = Ear(self._memory, self._clock, self._tell)
-        self._speaker = Speaker(brief, self._memory, self._clock, self._tell, self._got_stuck, self._greetings)
+        self._speaker = Speaker(brief, self._memory, self._clock, self._tell, self._greetings)
+        self._speaker.responses.patient(self._patience_s, self._got_stuck)
         self._use(await self._open())
         if sentence := model_for(brief.agent.model, self._shape)[1]:
             self._note(sentence)

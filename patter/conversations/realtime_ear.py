@@ -48,7 +48,7 @@ class Ear:
         self._open = False  # from the first voice until the utterance is an item
         self._sessions = 0
         self._ended_at = 0.0
-        self._heard_at = 0.0
+        self._heard_at = self._unused_ms = 0.0
         self._partial: dict[str, str] = {}
         self._answered: set[str] = set()
 
@@ -128,6 +128,7 @@ class Ear:
             return
         self._speaking, now = False, self._clock.now()
         self._ended_at = min(now, self._link.moment(event.end_ms - self._link.silence_ms))
+        self._unused_ms = max(0.0, self._link.appended_ms - event.end_ms)
         self._tell(SpeechStopped(self._ended_at, now))
 
     def _committed(self, item_id: str) -> None:
@@ -136,13 +137,13 @@ class Ear:
             self._ended_at = self._heard_at or now
         self._memory.heard(item_id, tuple(self._recent) if self.model else ())
         self._open = self._speaking = False
-        self._settle()
+        self._settle(self._unused_ms)
         self._tell(UtteranceEnded("", self._ended_at, now, now, now, utterance=item_id))
 
-    def _settle(self) -> None:
-        """Only the newest sound has to be kept."""
+    def _settle(self, left_ms: float = RUN_UP_MS) -> None:
+        """Only the newest sound has to be kept: what is in no utterance yet."""
         self._keep_ms = RUN_UP_MS
-        while self._recent_ms > RUN_UP_MS:
+        while self._recent_ms > left_ms and self._recent:
             self._recent_ms -= self._recent.popleft().ms
 
     def _partly(self, item_id: str, text: str) -> None:

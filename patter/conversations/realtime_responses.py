@@ -31,7 +31,6 @@ from patter.wire.openai_realtime_events import (
 Piece = ItemBegan | Sound | Words | CallMade
 Made = ResponseBegan | Piece | ResponseEnded
 
-PATIENCE_S = 8.0  # a model that is being asked says something within a second or two
 STOPPING_S = 1.5  # a response that was stopped is over within a round trip
 RETRY_S = 0.25
 BLOCKED_TRIES = 20
@@ -71,12 +70,14 @@ class _Response:
 
 
 class Responses:
-    """The responses of one call, over one session after the other. `stuck` is called when the server says nothing any more."""
+    """The responses of one call, over one session after the other."""
 
-    def __init__(self, maker: Maker, clock: Clock, stuck: Callable[[], None]) -> None:
+    def __init__(self, maker: Maker, clock: Clock) -> None:
         self.prompt = ""
         """The session's instructions."""
-        self._maker, self._clock, self._stuck = maker, clock, stuck
+        self._maker, self._clock = maker, clock
+        self._patience_s = 0.0
+        self._stuck: Callable[[], None] = lambda: None
         self._link: Link | None = None
         self._queue: deque[Reply] = deque()
         self._current: _Response | None = None
@@ -84,6 +85,10 @@ class Responses:
         self._asks = 0
         self._progress_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    def patient(self, seconds: float, stuck: Callable[[], None]) -> None:
+        """Call `stuck` when the server has said nothing of a response for so long."""
+        self._patience_s, self._stuck = seconds, stuck
 
     @property
     def idle(self) -> bool:
@@ -172,7 +177,7 @@ class Responses:
         instructions = reply.instructions(self.prompt)
         self._link.send(respond(instructions, tools=reply.words is None, event_id=self._current.event_id))
         self._progress_at = self._clock.now()
-        self._arm(PATIENCE_S)
+        self._arm(self._patience_s)
 
     # ------------------------------------------------------------------ what the server says
 
@@ -183,7 +188,7 @@ class Responses:
         if isinstance(event, ResponseBegan):
             if current is None:
                 self._current = _Response(None, response_id=event.response_id)
-                self._arm(PATIENCE_S)
+                self._arm(self._patience_s)
             elif not current.response_id:
                 current.response_id = event.response_id
         elif current is None or event.response_id != current.response_id:
@@ -252,7 +257,7 @@ class Responses:
         self._timer = self._clock.call_later(seconds, self._impatient)
 
     def _impatient(self) -> None:
-        left = self._progress_at + PATIENCE_S - self._clock.now()
+        left = self._progress_at + self._patience_s - self._clock.now()
         if self._current is not None and left > 0.01:
             self._arm(left)
         elif self._current is not None:

@@ -45,7 +45,7 @@ LATE = "cut"
 
 
 class Speaker:
-    """One call's replies. `stuck` is called when the model says nothing any more."""
+    """One call's replies."""
 
     def __init__(
         self,
@@ -53,10 +53,9 @@ class Speaker:
         memory: Memory,
         clock: Clock,
         tell: Callable[[ConversationSignal], None],
-        stuck: Callable[[], None],
         greetings: GreetingStore | None = None,
     ) -> None:
-        self.responses = Responses(self, clock, stuck)
+        self.responses = Responses(self, clock)
         self.model = self.voice = self.apology = ""
         self._sounding_until = 0.0
         self._brief, self._memory, self._clock, self._tell = brief, memory, clock, tell
@@ -139,7 +138,9 @@ class Speaker:
         self.responses.drop(reply)
         for spoken in reply.items.values():
             ms = spoken.heard(heard_ms)
-            if reply.broken or ms < int(spoken.ms):
+            if not ms and not self.responses.busy_with(reply):
+                self._send(delete(spoken.item_id, f"{LATE}_{spoken.item_id}"))
+            elif reply.broken or ms < int(spoken.ms):
                 self._send(truncate(spoken.item_id, ms, f"{LATE}_{spoken.item_id}"))
         reply.items.clear()
 

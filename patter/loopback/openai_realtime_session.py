@@ -18,7 +18,7 @@ from patter.loopback.openai_realtime_items import Conversation, Item
 from patter.loopback.openai_realtime_model import House
 from patter.loopback.openai_realtime_response import Responding
 from patter.loopback.openai_realtime_shapes import BETA_NAMES, Refusal, SessionState
-from patter.loopback.stage_peer import ClientLeft, Peer
+from patter.loopback.stage_peer import ClientLeft, Message, Peer
 
 
 class RealtimeSession:
@@ -53,14 +53,19 @@ class RealtimeSession:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             tasks.start_soon(self._expire)
-            async for message in self.peer:
-                if not isinstance(message, dict):
-                    self.house.stage.problem(f"the client sent what is no event: {str(message)[:80]!r}")
-                    await self.refuse(Refusal("invalid_event", "This is not an event.", grave=True))
-                    continue
-                await self._take(message)
+            try:
+                async for message in self.peer:
+                    await self._hear(message)
+            except ClientLeft:
+                pass
             self.over = True
             tasks.cancel_scope.cancel()
+
+    async def _hear(self, message: Message) -> None:
+        if isinstance(message, dict):
+            await self._take(message)
+        else:
+            await self.refuse(Refusal("invalid_event", f"This is no event: {str(message)[:80]!r}", grave=True))
 
     def spawn(self, job: Callable[[], Any]) -> None:
         """Run `job` beside the session."""
