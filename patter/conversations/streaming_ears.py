@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 from anyio.abc import TaskGroup
@@ -28,6 +29,7 @@ from patter.signals import (
     SpeechStopped,
     TurnLikely,
     TurnUnlikely,
+    Used,
     UtteranceEnded,
 )
 from patter.turns.endpointing import silence_needed_ms
@@ -97,13 +99,24 @@ class StreamingEars:
         self._listener.settle(settings)
 
     async def aclose(self) -> None:
-        """Stop listening; what the recogniser has to say at its end (its bill) is still told."""
+        """Stop listening; the rest of the recogniser's bill is still told, also when its reader was cancelled before."""
+        unread = self._silent.is_set()
         self._cancel_timer()
         self._hush = None
         await self._listener.aclose()
-        if self._hears is not None:
-            with anyio.move_on_after(LAST_WORDS_S):
-                await self._silent.wait()
+        if self._hears is None:
+            return
+        with anyio.move_on_after(LAST_WORDS_S):
+            await self._silent.wait()
+            if unread:
+                await self._read_bill()
+        self._cancel_timer()
+
+    async def _read_bill(self) -> None:
+        with suppress(ProviderError):
+            async for signal in self._listener.signals():
+                if isinstance(signal, Used):
+                    self._tell(signal)
 
     async def _read(self) -> None:
         try:

@@ -397,6 +397,17 @@ async def test_money_and_connections_are_handed_on_to_the_last() -> None:
         ]
 
 
+async def test_the_bill_is_told_although_nobody_reads_any_more() -> None:
+    room = Room()
+    async with anyio.create_task_group() as tasks:
+        await room.ears.start(PCM_16K, tasks)
+        await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    await room.ears.aclose()
+
+    assert room.told == [Used("stt", "vendor", "one", {"audio_seconds": 7.0})]
+
+
 @pytest.mark.parametrize("end", [lambda room: room.listener.partial("one more"), lambda room: room.listener.voice()])
 async def test_nothing_fires_after_the_end(end: Callable[[Room], None]) -> None:
     room = Room()

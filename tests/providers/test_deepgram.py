@@ -163,6 +163,24 @@ async def test_a_socket_that_was_opened_while_it_rang_is_used(http: aiohttp.Clie
         assert len(vendor.stage.peers) == 1
 
 
+async def test_a_call_that_was_cut_says_goodbye_all_the_same(http: aiohttp.ClientSession) -> None:
+    async with LoopbackDeepgram(understood) as vendor:
+        call = Call(http, vendor.base_url)
+        async with anyio.create_task_group() as tasks:
+            await call.start(tasks)
+            await call.silence(200)
+            tasks.cancel_scope.cancel()  # as a session does before it closes its parts
+        await call.listener.aclose()
+        await call.listener.aclose()
+
+        assert vendor.stage.peers[0].received == [{"type": "CloseStream"}]
+        left = [signal async for signal in call.listener.signals()]
+        assert sum(used.amounts["audio_seconds"] for used in left if isinstance(used, Used)) == pytest.approx(0.2)
+        with anyio.fail_after(5):
+            while vendor.stage.open_sockets:
+                await anyio.sleep(0.01)
+
+
 async def test_what_is_in_the_settings_is_asked_for(http: aiohttp.ClientSession) -> None:
     async with LoopbackDeepgram(understood) as vendor:
         call = Call(
