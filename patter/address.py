@@ -29,8 +29,10 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def checked_base(url: str, setting: str) -> str:
-    """`url` without a closing slash. Raises ValueError, naming the `setting`, unless it is https (http: this machine)."""
+def checked_base(url: str, setting: str, *, carries_key: bool = True) -> str:
+    """`url` without a closing slash. Raises ValueError, naming the `setting`, unless it is https.
+
+    It may be http on this machine, and elsewhere when no key is sent there."""
     example = f'{setting} must be an address such as "https://api.example.com"'
     try:
         parts = urlsplit(url)
@@ -43,7 +45,7 @@ def checked_base(url: str, setting: str) -> str:
     odd = parts.query or parts.fragment or any(sign.isspace() for sign in url)
     if not host or scheme not in ("https", "http") or odd:
         raise ValueError(f"{example}, not {url!r}")
-    if scheme == "http" and not is_loopback(url):
+    if scheme == "http" and carries_key and not is_loopback(url):
         raise ValueError(f"{setting} would send the key unencrypted: use https:// (http only for this machine)")
     return url.rstrip("/")
 

@@ -44,7 +44,9 @@ def check_tts(keys: Keys, config: TTSConfig, what: str = "tts") -> None:
 def _check_provider(keys: Keys, stage: registry.Stage, config: STTConfig | TTSConfig, what: str) -> None:
     entry = registry.entry_of(stage, config.provider)
     if entry is None:
-        known = ", ".join(registry.names(stage))
+        known = ", ".join(
+            name for name in registry.names(stage) if ":" not in name
+        )  # those stand in one agent's folder
         raise ValueError(
             f"unknown {what} provider {config.provider!r}: choose one of {known}, or add yours with registry.add_provider"
         )
@@ -53,7 +55,7 @@ def _check_provider(keys: Keys, stage: registry.Stage, config: STTConfig | TTSCo
             f"{what} provider {config.provider!r} needs an api_key: give it in its settings, or to Patter({entry.key}_key=...)"
         )
     if config.base_url:
-        checked_base(config.base_url, f"base_url of {what}")
+        checked_base(config.base_url, f"base_url of {what}", carries_key=bool(entry.key or config.api_key))
     if not isinstance(config.options, dict):
         raise TypeError(f"options of {what} must be a dict, not {type(config.options).__name__}")
 

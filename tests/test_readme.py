@@ -6,16 +6,33 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import wave
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import anyio
 import pytest
+from aiohttp import web
 
+from patter import registry
+from patter.agentfile import load
+from patter.audio.format import MULAW_8K, AudioChunk, AudioFormat
+from patter.builders import PROVIDERS
+from patter.clock import Clock
+from patter.exceptions import ProviderError
+from patter.models import Agent
+from patter.providers.bench import Bench
+from patter.providers.dialer import Dialer
+from patter.providers.vendor_http import new_http
+from patter.registry import maker_of
+from patter.signals import Transcribed, Used
 from patter.turns.machine import EAR, FLOOR, REPLY, Caller, Ear, Move
 
 ROOT = Path(__file__).parents[1]
@@ -112,9 +129,22 @@ def test_the_call_in_ten_lines_is_a_call(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def block_with(words: str) -> str:
+    """The one code block that holds `words`."""
+    [found] = [block for block in blocks("python") if words in block]
+    return found
+
+
+def test_the_agents_of_every_engine_are_agents() -> None:
+    made: dict[str, Any] = {}
+    exec(block_with("elevenlabs_convai"), made)
+    assert [made[name].provider for name in ("realtime", "stored", "pipeline")] == list(PROVIDERS)
+    assert {config.provider for config in made["pipeline"].tts_fallbacks} == {"openai", "embedded"}
+
+
 def test_the_own_parts_of_the_readme_make_a_call(tmp_path: Path) -> None:
     script = tmp_path / "parts.py"
-    script.write_text(blocks("python")[1], encoding="utf-8")
+    script.write_text(block_with("class OneLiner"), encoding="utf-8")
 
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=50, check=True)
 
@@ -125,6 +155,105 @@ def test_the_own_parts_of_the_readme_make_a_call(tmp_path: Path) -> None:
         "handler_ended",
     ]
     assert done.stderr == ""
+
+
+# --------------------------------------------------------------------------- adding a provider
+
+SPOKEN = b"\x10\x00\xf0\xff" * 1_100
+
+
+def section(title: str) -> str:
+    return README.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@asynccontextmanager
+async def speech_servers() -> AsyncIterator[tuple[str, list[Any]]]:
+    """Servers that answer as those of the recipe do, at one address, and what they were asked."""
+    asked: list[Any] = []
+
+    async def piper(request: web.Request) -> web.Response:
+        asked.append(await request.json())
+        file = io.BytesIO()
+        with wave.open(file, "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(22_050)
+            sound.writeframes(SPOKEN)
+        return web.Response(body=b"hm?" if "nonsense" in asked[-1]["text"] else file.getvalue())
+
+    async def whisper_cpp(request: web.Request) -> web.Response:
+        form = await request.post()
+        field = form["file"]
+        assert isinstance(field, web.FileField)
+        with wave.open(io.BytesIO(field.file.read())) as sound:
+            asked.append((form["response_format"], sound.getframerate(), sound.getnframes()))
+        return web.json_response({"text": " Good morning.\n"})
+
+    app = web.Application()
+    app.add_routes([web.post("/", piper), web.post("/inference", whisper_cpp)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def followed(folder: Path) -> AsyncIterator[tuple[Agent, Bench, list[Any]]]:
+    """The recipe, step by step: its file beside an agent file, and its lines in it."""
+    recipe = section("Add a provider")
+    [file] = re.findall(r"`(\w+\.py)`", recipe.partition("```")[0])
+    lines = {stage: line for line, stage in re.findall(r"`(provider = \"[^`]+\")`\s+under `\[(\w+)\]`", recipe)}
+    (folder / file).write_text(block_with("class PiperVoice"), encoding="utf-8")
+    before = dict(registry.STT), dict(registry.TTS)
+    async with speech_servers() as (url, asked), new_http() as http:
+        sections = [f'[{stage}]\n{line}\nbase_url = "{url}"\n' for stage, line in lines.items()]
+        text = f'system_prompt = "Be kind."\nvoice = "en_US-lessac-medium"\n{"".join(sections)}'
+        (folder / "agent.toml").write_text(text, encoding="utf-8")
+        agent = load(folder / "agent.toml").agent
+        yield agent, Bench(http, Dialer(http), Clock(), hears=MULAW_8K, plays=MULAW_8K), asked
+    registry.STT.clear(), registry.TTS.clear()
+    registry.STT.update(before[0]), registry.TTS.update(before[1])
+
+
+def test_the_recipe_is_short() -> None:
+    assert len(section("Add a provider").strip().splitlines()) <= 60
+
+
+@pytest.mark.anyio
+async def test_a_text_is_spoken_by_a_voice_that_was_added_as_the_recipe_says(tmp_path: Path) -> None:
+    async with followed(tmp_path) as (agent, bench, asked):
+        assert agent.tts is not None
+        voice = maker_of("tts", agent.tts.provider)(agent.tts, bench)
+        await voice.start()
+        chunks = [piece async for piece in voice.synthesize("Good morning.") if isinstance(piece, AudioChunk)]
+        with pytest.raises(ProviderError, match="piper: its answer cannot be read"):
+            [piece async for piece in voice.synthesize("nonsense")]
+        await voice.aclose()
+    assert b"".join(chunk.data for chunk in chunks) == SPOKEN
+    assert {chunk.format for chunk in chunks} == {AudioFormat("pcm_s16le", 22_050)}
+    assert asked[0] == {"text": "Good morning.", "voice": agent.tts.voice}
+    assert (voice.name, voice.voice) == ("piper", "en_US-lessac-medium")
+
+
+@pytest.mark.anyio
+async def test_an_utterance_is_heard_by_a_recogniser_that_was_added_as_the_recipe_says(tmp_path: Path) -> None:
+    async with followed(tmp_path) as (agent, bench, asked):
+        assert agent.stt is not None
+        ears = maker_of("stt", agent.stt.provider)(agent.stt, bench)
+        async with anyio.create_task_group() as tasks:
+            await ears.start(tasks)
+            ears.begin()
+            ears.hear(b"\x00\x10" * 16_000)
+            ears.pause()
+            with anyio.fail_after(30):
+                said = [await anext(signals) for signals in [ears.signals()] for _ in range(2)]
+            await ears.aclose()
+    assert [signal.text for signal in said if isinstance(signal, Transcribed)] == ["Good morning."]
+    assert [signal.amounts for signal in said if isinstance(signal, Used)] == [{"audio_seconds": 1.0}]
+    assert asked == [("json", 16_000, 16_000)]
 
 
 if __name__ == "__main__":

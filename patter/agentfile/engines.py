@@ -99,7 +99,7 @@ class _Reader:
             self._key(table, "stt", provider),
             table.text("language", self._language, filled=True),
             model=table.text("model", filled=True),
-            base_url=_base(table),
+            base_url=_base(table, carries_key=_keyed(table, "stt", provider)),
             keyterms=table.texts("keyterms"),
             eager=table.flag("eager"),
             options=table.plain("options"),
@@ -114,7 +114,7 @@ class _Reader:
             self._key(table, "tts", provider),
             table.text("voice", self._voice or _VOICES.get(provider, ""), filled=True),
             model=table.text("model", filled=True),
-            base_url=_base(table),
+            base_url=_base(table, carries_key=_keyed(table, "tts", provider)),
             streaming=table.choice("streaming", engine_rules.STREAMING[1:], ""),
             options=table.plain("options"),
         )
@@ -154,12 +154,18 @@ def _source(make: Callable[..., Any], modules: Modules) -> tuple[str, str]:
     return str(getattr(getattr(make, "__code__", None), "co_filename", make)), digest.hexdigest()
 
 
-def _base(table: Table) -> str:
+def _keyed(table: Table, stage: registry.Stage, provider: str) -> bool:
+    """Whether a key is sent to the provider's address."""
+    entry = registry.entry_of(stage, provider)
+    return "api_key" in table or (entry is not None and bool(entry.key))
+
+
+def _base(table: Table, *, carries_key: bool = True) -> str:
     url = table.text("base_url", filled=True)
     if not url.strip():
         return ""
     try:
-        return checked_base(url, "base_url")
+        return checked_base(url, "base_url", carries_key=carries_key)
     except ValueError as error:
         table.add("base_url", str(error))
         return ""
