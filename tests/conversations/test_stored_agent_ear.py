@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 
 import pytest
 
 from patter.audio.format import ALAW_8K, MULAW_8K, PCM_8K, PCM_16K, AudioChunk, AudioFormat
-from patter.conversations.stored_agent_ear import AgentEar
+from patter.audio.g711 import alaw_decode, mulaw_decode
+from patter.audio.level import FLOOR_DBFS, rms_dbfs
+from patter.conversations.stored_agent_ear import AgentEar, level_dbfs
 from patter.conversations.stored_agent_start import kind_of, language_of, refused_overrides
 from patter.loopback.tones import as_line, tone
 from patter.wire.elevenlabs_convai import Failure, Overrides
@@ -44,6 +47,13 @@ def test_the_last_loud_frame_dates_the_end_of_speech(line: AudioFormat) -> None:
     spoken = follow(ear, frames(as_line(tone(200.0, 600.0), line), line), 100.0)
     follow(ear, frames(line.quiet(800), line), spoken)
     assert ear.loud_at == pytest.approx(spoken, abs=0.05)
+
+
+@pytest.mark.parametrize(("line", "decode"), [(MULAW_8K, mulaw_decode), (ALAW_8K, alaw_decode)])
+def test_the_level_of_g711_is_that_of_what_it_stands_for(line: AudioFormat, decode: Callable[[bytes], bytes]) -> None:
+    ear, sound = AgentEar(line, line), as_line(tone(200.0, 20.0, 0.2), line)
+    assert level_dbfs(sound, ear._powers) == pytest.approx(rms_dbfs(decode(sound)), abs=0.01)
+    assert level_dbfs(b"", ear._powers) == FLOOR_DBFS
 
 
 def test_a_click_is_no_voice() -> None:
