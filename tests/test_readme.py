@@ -22,7 +22,7 @@ import pytest
 from aiohttp import web
 
 from patter import registry
-from patter.agentfile import load
+from patter.agentfile import load, parse
 from patter.audio.format import MULAW_8K, AudioChunk, AudioFormat
 from patter.builders import PROVIDERS
 from patter.clock import Clock
@@ -140,6 +140,17 @@ def test_the_agents_of_every_engine_are_agents() -> None:
     exec(block_with("elevenlabs_convai"), made)
     assert [made[name].provider for name in ("realtime", "stored", "pipeline")] == list(PROVIDERS)
     assert {config.provider for config in made["pipeline"].tts_fallbacks} == {"openai", "embedded"}
+
+
+def test_the_agent_file_of_the_readme_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPGRAM_API_KEY", "dg")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk")
+    [sections] = blocks("toml")
+    agent = parse(f'system_prompt = "Be kind."\n{sections}', "agent.toml").agent
+    assert agent.stt is not None
+    assert agent.tts is not None
+    providers = (agent.stt.provider, agent.stt_fallbacks[0].provider, agent.tts.provider)
+    assert providers == ("deepgram", "embedded", "openai")
 
 
 def test_the_own_parts_of_the_readme_make_a_call(tmp_path: Path) -> None:
