@@ -50,6 +50,7 @@ class Foresight:
         self._checks = checks
         self._preparations = preparations
         self._good: dict[str, float] = {}
+        self._running: set[str] = set()
         self._seen: OrderedDict[object, float] = OrderedDict()
 
     async def vouch(self, agent: Agent) -> None:
@@ -72,7 +73,10 @@ class Foresight:
         while len(self._seen) > KEPT:
             self._seen.popitem(last=False)
         for errand in self._preparations(agent, line):
-            if (errand.each and not known) or (not errand.each and self._due(errand)):
+            if errand.each and not known:
+                self._tasks.start_soon(self._prepare, errand)
+            elif not errand.each and self._due(errand) and errand.about not in self._running:
+                self._running.add(errand.about)
                 self._tasks.start_soon(self._prepare, errand)
 
     def _due(self, errand: Errand) -> bool:
@@ -98,6 +102,8 @@ class Foresight:
             log.exception("making ready for a call failed", extra={"about": errand.about})
         else:
             self._good[errand.about] = time.monotonic()
+        finally:
+            self._running.discard(errand.about)
 
 
 def certain(error: ProviderError) -> bool:

@@ -18,7 +18,7 @@ from patter.assembly import Workshop
 from patter.builders import Carrier, Keys
 from patter.bus import Bus
 from patter.clock import Clock
-from patter.models import Agent, LLMConfig, STTConfig, TTSConfig
+from patter.models import Agent, LLMConfig, STTConfig, TTSConfig, TurnTaking
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal
 from patter.observe.reader import MetricsReader
@@ -45,6 +45,9 @@ def agent_of(engine: str, vendors: str) -> Agent:
         stt=STTConfig("deepgram", KEY),
         llm=LLMConfig("m", f"{vendors}/v1", KEY),
         tts=TTSConfig("elevenlabs", KEY, "V" * 20),
+        turn_taking=TurnTaking(
+            min_silence_ms=100, pause_ms=100
+        ),  # the recogniser alone decides when the caller is done
     )
 
 
@@ -75,7 +78,9 @@ async def main(home: Path, engine: str, vendors: str) -> None:
         def open_call(call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
             return workshop.open_call(call, agent, transport, **cast)
 
-        house: Any = House(agent_of(engine, vendors))
+        agent = agent_of(engine, vendors)
+        await workshop.vouch(agent)  # as a line does before it opens
+        house: Any = House(agent)
         desk = Desk(bus, open_call, capacity=5_000, foresight=workshop)
         routes = TwilioRoutes(desk, house, clock, [Account(SID, TOKEN)], "", bus=bus)
         calm_collector()  # as the engine does
