@@ -123,9 +123,12 @@ class Patience:
         self._chronicle.faulted(Faulted("agent", "", problem, "see the faults before it, if there are any"))
         self._apologised = True
         self._wait()
-        if not self._tools.running:  # else the reply goes on when its tool is done
+        text = self._party.agent.recovery.apology.strip()
+        if not self._tools.running:
             await self._floor.give_up()
-        if text := self._party.agent.recovery.apology.strip():
+            if text:
+                await self._closing.say(text)
+        elif text:  # the reply goes on when its tool is done
             await self._conversation.speak(text, "filler")
 
     async def _end(self, limit_ms: int) -> None:

@@ -30,11 +30,14 @@ from patter.call.toolrunner import ToolRunner
 from patter.call.turns import Turns
 from patter.clock import Clock
 from patter.events import CallEnded, EndReason
-from patter.exceptions import PatterError
+from patter.exceptions import PatterError, ProviderError
 from patter.models import Agent
 from patter.ports import Brief, CallInfo, Conversation, Screen, Transport
+from patter.signals import Faulted
 
 log = logging.getLogger(__name__)
+
+LAST_WORDS_S = 1.0  # everything is closed by then: what is left to read is there already
 
 
 class CallSession:
@@ -106,16 +109,25 @@ class CallSession:
             self._tasks = tasks
             abilities = self._transport.abilities
             brief = Brief(self.call, self.agent, abilities.hears, abilities.plays, self._screened, outfit.toolbox.specs)
-            await outfit.conversation.start(brief, tasks)
-            self._transport.listen(self._hear)
-            tasks.start_soon(self._follow_agent, outfit.conversation, switchboard)
-            tasks.start_soon(self._follow_caller, switchboard)
-            greeting = fill_variables(self.agent.first_message, self.agent.variables)
-            if greeting.strip():
-                await outfit.conversation.speak(greeting, "greeting")
-                parts.patience.owe()
+            try:
+                await outfit.conversation.start(brief, tasks)
+            except ProviderError as error:
+                self._chronicle.faulted(Faulted(error.stage or "agent", error.provider, error.problem, error.fix))
+                tasks.start_soon(self._follow_caller, switchboard)
+                await self.give_up_call(str(error), voice=False)
+            else:
+                self._transport.listen(self._hear)
+                tasks.start_soon(self._follow_agent, outfit.conversation, switchboard)
+                tasks.start_soon(self._follow_caller, switchboard)
+                await self._greet(parts)
             await self._over.wait()
             tasks.cancel_scope.cancel()
+
+    async def _greet(self, parts: Parts) -> None:
+        greeting = fill_variables(self.agent.first_message, self.agent.variables)
+        if greeting.strip():
+            await parts.conversation.speak(greeting, "greeting")
+            parts.patience.owe()
 
     def _take_places(self, outfit: Outfit) -> Parts:
         conversation, transport, bus, clock = outfit.conversation, self._transport, self._bus, self._clock
@@ -133,7 +145,6 @@ class CallSession:
         if self._parts is not None:
             self._parts.close()
             self._parts.floor.close(handed_over=self._end is not None and self._end[0] == "transferred")
-        self.history[:] = [entry for entry in self.history if entry["text"]]
         try:
             await self._transport.hang_up()
         except Exception:
@@ -144,8 +155,19 @@ class CallSession:
                     await side.aclose()
             except Exception:
                 log.exception("closing a call's part failed")
+        await self._hear_out()
+        self.history[:] = [entry for entry in self.history if entry["text"]]
         for tap in self._wiring.taps:
             tap.close(self._clock.now())
+
+    async def _hear_out(self) -> None:
+        """What the agent's side had to say at its end: mostly its bill."""
+        if self._parts is None:
+            return
+        switchboard = Switchboard(self, self._parts, self._chronicle)
+        with anyio.move_on_after(LAST_WORDS_S):
+            async for signal in self._parts.conversation.signals():
+                await switchboard.afterwards(signal)
 
     def finish(self, reason: EndReason, detail: str = "") -> None:
         """The call is over now. The first reason stays."""

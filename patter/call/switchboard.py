@@ -142,6 +142,16 @@ class Switchboard:
             case _ if not self._party.deaf:
                 await self._parts.turns.understood(signal)
 
+    async def afterwards(self, signal: ConversationSignal) -> None:
+        """What the agent's side still says when the call is over: only what it cost, what failed and what was understood."""
+        match signal:
+            case Used() | ConnectionUsed():
+                await self._reported(signal)
+            case Faulted():
+                self._chronicle.faulted(signal)
+            case CallerTranscribed():
+                await self._parts.turns.transcribed(signal)
+
     async def _reported(self, signal: Used | ConnectionUsed | Guarded | Faulted) -> None:
         match signal:
             case Used():

@@ -20,6 +20,7 @@ from patter.call.session import CallSession
 from patter.call.toolbox import Toolbox
 from patter.clock import Clock
 from patter.events import CallEnded, Event
+from patter.exceptions import ProviderError
 from patter.guard import Guards
 from patter.mailbox import Mailbox
 from patter.models import Agent
@@ -49,6 +50,10 @@ class ScriptedEngine:
         self._clock = clock
         self._said: Mailbox[ConversationSignal] = Mailbox()
         self._replies = 0
+        self.last: list[ConversationSignal] = []
+        """What it says when it is closed."""
+        self.refusal: ProviderError | None = None
+        """Why it cannot be opened."""
         self.mute = False
         """It has lost its voice: what it should speak it does not."""
         self.asked: list[tuple[str, Any]] = []
@@ -57,7 +62,8 @@ class ScriptedEngine:
     # ------------------------------------------------------------------ ports.Conversation
 
     async def start(self, brief: Brief, tasks: TaskGroup) -> None:
-        """Ready."""
+        if self.refusal is not None:
+            raise self.refusal
 
     def hear(self, chunk: AudioChunk) -> None:
         """It hears what the test says it hears."""
@@ -90,6 +96,7 @@ class ScriptedEngine:
             yield signal
 
     async def aclose(self) -> None:
+        self.tell(*self.last)
         self._said.close()
 
     # ------------------------------------------------------------------ what a test makes it do

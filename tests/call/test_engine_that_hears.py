@@ -17,6 +17,7 @@ from patter.events import (
     UsageMeasured,
 )
 from patter.models import Agent
+from patter.signals import CallerTranscribed as CallerWords
 from patter.signals import ConnectionUsed as Connected
 from patter.signals import Faulted, ReplyWithdrawn, Used
 from tests.call.scripted_engine import play, set_scene
@@ -311,3 +312,18 @@ async def test_a_fatal_fault_ends_the_call_with_its_cause() -> None:
 
     await play(scene, act)
     assert (scene.ended.reason, scene.ended.detail) == ("failed", "acme: it refuses the key")
+
+
+async def test_what_the_engine_says_at_its_end_is_still_told() -> None:
+    scene = set_scene()
+    scene.engine.last = [Used("llm", "acme", "m", {"seconds": 7.0})]
+
+    async def act() -> None:
+        await scene.engine.hears(1.0, "u1")
+        scene.engine.last.append(CallerWords("u1", "goodbye", scene.clock.now()))
+
+    await play(scene, act)
+    assert [event.amounts for event in scene.of(UsageMeasured) if event.stage == "llm"] == [{"seconds": 7.0}]
+    assert [event.text for event in scene.of(CallerTranscribed)] == ["goodbye"]
+    assert [entry["text"] for entry in scene.session.history] == ["goodbye"]
+    assert scene.ended.reason == "caller_hung_up"

@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from patter.events import AgentSaid, CallEnded, CallerSaid, FaultOccurred, Interrupted, TransferRequested
+from patter.exceptions import ProviderError
 from patter.models import Agent, Recovery
 from patter.ports import Ask
 from patter.signals import Faulted, ResponderPiece, TextDelta, ToolRequest
@@ -149,6 +150,23 @@ async def test_a_carriers_own_voice_says_goodbye_when_the_agents_is_gone() -> No
     await play(scene, act)
     assert scene.line.announced == [RECOVERY.goodbye]
     assert (scene.ended.reason, scene.ended.detail) == ("failed", "acme: it refuses the key")
+
+
+@pytest.mark.parametrize("can_announce", [True, False])
+async def test_an_engine_that_cannot_be_opened_is_told_and_ends_the_call(can_announce: bool) -> None:
+    scene = set_scene(agent())
+    scene.line.can_announce = can_announce
+    scene.engine.refusal = ProviderError("it refuses the key", provider="acme", stage="llm", fix="check ACME_KEY")
+
+    async def act() -> None:
+        await anyio.sleep(1)
+
+    await play(scene, act)
+    assert [(fault.problem, fault.fix) for fault in scene.of(FaultOccurred)] == [
+        ("it refuses the key", "check ACME_KEY")
+    ]
+    assert scene.line.announced == ([RECOVERY.goodbye] if can_announce else [])
+    assert (scene.ended.reason, scene.ended.detail) == ("failed", "acme: it refuses the key — check ACME_KEY")
 
 
 async def test_an_agent_that_cannot_hear_any_more_says_so_and_hangs_up() -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from patter.events import AgentSaid, CallEnded, CallerSaid, FaultOccurred, Interrupted
+from patter.events import (
+    AgentSaid,
+    CallEnded,
+    CallerSaid,
+    CallerSpeechStarted,
+    CallerSpeechStopped,
+    FaultOccurred,
+    Interrupted,
+)
 from patter.exceptions import ProviderError
 from patter.models import Agent, Recovery, TurnTaking
 from tests.conversations.scripted_listener import ScriptedListener
@@ -119,3 +127,21 @@ async def test_when_nobody_hears_the_caller_any_more_the_agent_says_goodbye(at_o
     assert isinstance(last, AgentSaid)
     assert (last.text, last.interrupted) == ("I cannot hear you. Goodbye.", False)
     assert "it hung up" in problems(stage)[0]
+
+
+async def test_speech_is_told_when_it_begins_and_ends_and_as_an_utterance() -> None:
+    stage = set_stage(Cast(agent=agent(), utterances=["hello there"]))
+
+    async def scene(stage: Stage) -> None:
+        await stage.line.silent(0.5)
+        await stage.line.speaks(0.8)
+        await stage.line.silent(1.5)
+
+    await perform(stage, scene)
+    began, stopped, turn = stage.of(CallerSpeechStarted)[0], stage.of(CallerSpeechStopped)[0], stage.of(CallerSaid)[0]
+    assert isinstance(began, CallerSpeechStarted)
+    assert isinstance(stopped, CallerSpeechStopped)
+    assert isinstance(turn, CallerSaid)
+    assert stopped.ended_at - began.began_at == pytest.approx(0.8, abs=0.04)
+    assert turn.text == "hello there"
+    assert began.at < stopped.at <= turn.transcript_at <= turn.at
