@@ -26,6 +26,7 @@ from patter.conversations.stored_agent_ear import AgentEar
 from patter.conversations.stored_agent_link import AgentLink, open_link
 from patter.conversations.stored_agent_replies import Replies
 from patter.conversations.stored_agent_start import initiation_of, only_greeting_refused, prompt_of
+from patter.conversations.stored_agent_words import asking, changed, late_result, resumed
 from patter.exceptions import ProviderError, WireError
 from patter.mailbox import Mailbox
 from patter.models import Agent
@@ -53,13 +54,9 @@ STABLE_S = 10.0  # a socket that is lost sooner after it was opened anew will no
 HELD_FRAMES = 500  # of the caller's sound while the socket is opened anew: ten seconds
 LATEST_S = 5.0  # a transcript is not later than this: a voice before was another one, and this one too soft to be dated
 GIVEN_BACK_S = 1.0
-STORY_LIMIT = 6_000  # characters of what was said that a new conversation is told
 MODEL = "convai"
 END_CALL = "end_call"
 LEFT = "end_call_by_closing"
-ASK = "Say the following to me now, word for word and nothing else: {text}"
-CHANGED = "Your instructions have changed. From now on, follow these instead of the former ones:\n{prompt}"
-RESUMED = "The connection was lost for a moment; this is the same conversation. So far:\n{story}\nGo on from here."
 
 
 class StoredAgent:
@@ -78,6 +75,7 @@ class StoredAgent:
         self._replies: Replies
         self._initiation = wire.Initiation()
         self._says: deque[tuple[str, ReplyKind]] = deque()  # to be said when the agent is done
+        self._tools: dict[str, str] = {}  # that are running on our side, by id: their names
         self._known = ("", 0.0)  # the caller's words that the vendor has, and until when the session may give them back
         self._owed = ""  # the caller's words that have no answer yet
         self._ending = ""  # the tool that ends the call, once the agent has used it
@@ -173,14 +171,18 @@ class StoredAgent:
         if tool_id == self._ending:  # the vendor has left, or is about to: nobody waits for a result
             self._tell(ReplyEnded(self._replies.last_id, self._clock.now()))  # a goodbye may have been heard already
             return
-        self._link.send(wire.write_tool_result(tool_id, output, is_error=_is_error(output)))
+        name = self._tools.pop(tool_id, None)
+        if name is not None and tool_id in self._link.tools:
+            self._link.send(wire.write_tool_result(tool_id, output, is_error=_is_error(output)))
+        elif name is not None:  # it was asked for in a conversation that was lost
+            self._link.send(wire.write_context(late_result(name, output)))
 
     def update(self, agent: Agent) -> None:
         """Tell the agent its new instructions, if they changed. What it says first and its voice are fixed by now."""
         before, now = prompt_of(self._agent), prompt_of(agent)
         self._agent = agent
         if now != before and now.strip():
-            self._link.send(wire.write_context(CHANGED.format(prompt=now), "instructions"))
+            self._link.send(wire.write_context(changed(now), "instructions"))
 
     # ------------------------------------------------------------------ saying what was given
 
@@ -190,7 +192,7 @@ class StoredAgent:
 
     def _may_say(self) -> None:
         """Ask for the next thing to be said, once what is being said has been heard: a typed turn would cut it."""
-        if not self._says or self._closed:
+        if not self._says or self._closed or self._held is not None:
             return
         wait = self._replies.busy_until - self._clock.now()
         if wait > 0:
@@ -198,7 +200,7 @@ class StoredAgent:
             return
         text, kind = self._says.popleft()
         self._replies.ask(text, kind)
-        self._link.send(wire.write_user_message(ASK.format(text=text)))
+        self._link.send(wire.write_user_message(asking(text)))
 
     def _not_said(self, text: str) -> None:
         self._fault(
@@ -230,6 +232,8 @@ class StoredAgent:
             case wire.Interruption(event_id):
                 self._replies.interrupted(event_id)
             case wire.ToolCalled(tool_id, name, arguments):
+                self._tools[tool_id] = name
+                self._link.tools.add(tool_id)
                 self._tell(ToolAsked(tool_id, name, arguments, self._replies.last_id))
             case wire.ToolDone(tool_id, name, kind, ok):
                 if name == END_CALL and kind == "system" and ok:
@@ -337,26 +341,23 @@ class StoredAgent:
         except ProviderError as second:
             self._fault("llm", second.problem, second.fix, fatal=True)
             return False
-        self._replies.restart(muted=first is None)
-        self._resume()
+        self._resume(self._replies.restart(muted=first is None))
         return True
 
-    def _resume(self) -> None:
-        """Tell the new conversation what was said, and give it the sound that came meanwhile."""
-        story = "\n".join(
-            f"{'Caller' if message['role'] == 'user' else 'You'}: {message['content']}"
-            for message in self._context.messages()
-            if message["content"]
-        )
-        if story:
-            self._link.send(wire.write_context(RESUMED.format(story=story[-STORY_LIMIT:]), "so_far"))
-        if self._owed:
+    def _resume(self, asked: str) -> None:
+        """Tell the new conversation what was said and is still to be said, and give it the sound that came meanwhile."""
+        if story := resumed(self._context.messages()):
+            self._link.send(wire.write_context(story, "so_far"))
+        if asked:
+            self._link.send(wire.write_user_message(asking(asked)))
+        elif self._owed:
             self._replies.turn()
             self._link.send(wire.write_user_message(self._owed))
         held, self._held = self._held or (), None
         for chunk in held:
             if self._ear is not None:
                 self._link.send(wire.write_audio(self._ear.payload(chunk)))
+        self._may_say()
 
     def _unreadable(self, problem: str) -> None:
         self._fault(

@@ -34,6 +34,8 @@ class AgentLink:
         self.initiation = initiation
         self.failure: Failure | None = None
         """What the vendor said before it closed, if it did."""
+        self.tools: set[str] = set()
+        """Tools on our side that this conversation has asked for, by id."""
         self._unreadable = unreadable
         self._count = 0
         self.events = self._read()

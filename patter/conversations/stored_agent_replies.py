@@ -154,11 +154,17 @@ class Replies:
         self._turned, self._greeting, self.muted = True, False, False
         self._asked = deque(reply for reply in self._asked if not reply.dead)
 
-    def restart(self, *, muted: bool) -> None:
-        """Another conversation follows at the vendor, which numbers anew."""
-        self.close()
+    def restart(self, *, muted: bool) -> str:
+        """Another conversation follows at the vendor, which numbers anew. Gives what the last one was asked to say and did
+        not begin: it has to be asked for again."""
+        self._end(self._current)
         self._by_event.clear()
         self._current, self._void_below, self._turned, self.muted = None, 0, False, muted
+        asked = next((reply.asked for reply in self._asked if not reply.dead), "")
+        if asked:
+            self.muted = False
+            self._wait(UNSAID_S)
+        return asked
 
     def close(self) -> None:
         """Nothing more will come: what is being said is complete, what was asked for is not said."""

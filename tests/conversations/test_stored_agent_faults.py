@@ -21,6 +21,7 @@ from patter.signals import (
     Faulted,
     ReplyAudio,
     ReplyEnded,
+    ReplyStarted,
     ReplyText,
     ReplyWithdrawn,
     ToolAsked,
@@ -255,6 +256,28 @@ async def test_the_stored_greeting_of_the_second_conversation_is_not_heard_again
             assert [said.text for said in talk.of(ReplyText)] == ["Hello.", "Noon."]
             await talk.until(ReplyEnded, 2)
             assert talk.sound(2) == SOUND
+
+
+async def test_what_was_to_be_said_and_a_tools_result_survive_the_loss() -> None:
+    async with Stage() as stage:
+        tool = vendor.client_tool_call("tc_1", "look_up", {}, 2)
+        asked = Expect({"type": "user_message", "text": lambda text: text.endswith("A person joins.")})
+        result = Expect({"type": "contextual_update", "text": lambda text: "look_up" in text and "found" in text})
+        scripted(
+            stage,
+            [*greeting(), Send(tool), asked, Abort()],
+            [Expect(BEGIN), Send(vendor.metadata()), Expect({"type": "contextual_update"}), asked,
+             *reply("A person joins.", 1), result],
+        )  # fmt: skip
+        async with talking(stage.http, stored(first_message="Hello.")) as talk:
+            asked_for = await talk.until(ToolAsked)
+            await talk.until(ReplyEnded)
+            await talk.conversation.speak("A person joins.")
+            await talk.until(ReplyEnded, 2)
+            assert [said.kind for said in talk.of(ReplyStarted)] == ["greeting", "say"]
+            await talk.conversation.answer(asked_for.tool_id, "found")
+            await talk.conversation.answer(asked_for.tool_id, "twice is once")
+        assert [fault.stage for fault in talk.of(Faulted)] == ["llm"]
 
 
 async def test_a_half_open_socket_is_noticed_and_replaced() -> None:
