@@ -22,6 +22,7 @@ from anyio.abc import TaskGroup
 
 from patter.exceptions import ProviderError
 from patter.models import McpServer
+from patter.tool_rules import SYSTEM_TOOLS
 
 PATIENCE_S = 5.0  # a phone does not ring longer for a server's tools; the connection goes on being made
 START_S = 60.0  # a command may first have to fetch its packages
@@ -57,7 +58,8 @@ class McpTools:
     async def offer(self, servers: Sequence[McpServer], taken: Iterable[str] = ()) -> McpOffer:
         """The tools of these servers, as they are now. Never raises: what is missing is among its `problems`.
 
-        A name that is `taken`, or that two servers use, gets its server's name in front."""
+        A name that is `taken` (those of the tools that every agent has always are), or that two servers use, gets its
+        server's name in front."""
         if not servers:
             return McpOffer()
         found: dict[_Server, _Listing] = {}
@@ -69,7 +71,7 @@ class McpTools:
             for settings in servers:
                 found[server := self._server(settings)] = _Listing()  # in the order of the settings
                 tasks.start_soon(ask, server)
-        return _merged(found, {*taken})
+        return _merged(found, {*taken, *SYSTEM_TOOLS})
 
     def _server(self, settings: McpServer) -> _Server:
         key = repr((settings.name, settings.url, settings.command, settings.headers, settings.env, settings.only))

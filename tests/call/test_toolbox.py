@@ -237,6 +237,17 @@ async def test_after_the_last_failure_the_model_gets_an_error() -> None:
     assert "status 503" in json.loads(result.output)["error"]
 
 
+async def test_a_webhook_has_half_a_second_to_get_well() -> None:
+    async with server(web.Response(status=500), web.json_response("well")) as (url, _):
+        began = anyio.current_time()
+        async with Webhooks(Reach(loopback=True)) as webhooks:
+            result = await Toolbox([tool(webhook_url=url)], webhooks=webhooks).run(
+                "find", '{"day": "Tuesday"}', CONTEXT
+            )
+    assert result.ok
+    assert anyio.current_time() - began >= 0.5
+
+
 async def test_an_answer_over_one_megabyte_is_refused() -> None:
     async with server(*(web.Response(body=b'"' + b"x" * 1_100_000 + b'"') for _ in range(3))) as (url, _):
         result = await call_webhook(url)

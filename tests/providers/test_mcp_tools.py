@@ -18,10 +18,17 @@ import uvicorn
 from mcp.server.mcpserver import MCPServer
 from mcp.types import TextContent
 
+from patter.assembly import Workshop
+from patter.builders import as_text
+from patter.bus import Bus
 from patter.call.toolbox import Toolbox
+from patter.clock import Clock
+from patter.events import CallStarted, Event
 from patter.exceptions import ProviderError
-from patter.models import McpServer
+from patter.models import Agent, McpServer, ScriptRule
+from patter.ports import CallInfo
 from patter.providers.mcp_tools import McpTools
+from patter.transports.text import TextTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +154,35 @@ async def test_in_a_toolbox_their_arguments_are_checked_and_their_errors_are_res
     assert "did not answer within" in late.output
     assert not refused.ok
     assert "refuse" in refused.output
+
+
+async def test_in_a_call_they_are_the_agents_tools_and_a_missing_server_is_among_its_notes() -> None:
+    clock, said = Clock(), ""
+    shown = anyio.Event()
+
+    def show(text: str, reply_id: int) -> None:
+        nonlocal said
+        said += text
+        if "ten, for 1" in said:
+            shown.set()
+
+    bus = Bus(clock)
+    events: list[Event] = []
+    bus.add_sink(events.append)
+    with bound() as place, bound() as nowhere:
+        servers = McpServer("calendar", address(place)), McpServer("gone", address(nowhere))
+        rule = ScriptRule(("free",), "I have {result}.", "free", {"day": "Monday"})
+        agent = as_text(Agent("Be kind.", script=(rule,), mcp=servers))
+        async with served(place), Workshop(bus, clock) as workshop, anyio.create_task_group() as tasks:
+            line = TextTransport(clock, show)
+            tasks.start_soon(workshop.open_call(CallInfo("call-1"), agent, line).run)
+            line.type("When are you free?")
+            with anyio.fail_after(30):
+                await shown.wait()
+            line.leave()
+    assert said == "I have Monday: ten, for 1."
+    [started] = [event for event in events if isinstance(event, CallStarted)]
+    assert any(note.startswith("gone: ") and "cannot be reached" in note for note in started.notes)
 
 
 async def test_only_names_that_two_servers_share_are_prefixed_and_only_named_tools_are_taken() -> None:
