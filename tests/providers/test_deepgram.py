@@ -173,12 +173,12 @@ async def test_a_call_that_was_cut_says_goodbye_all_the_same(http: aiohttp.Clien
         await call.listener.aclose()
         await call.listener.aclose()
 
-        assert vendor.stage.peers[0].received == [{"type": "CloseStream"}]
         left = [signal async for signal in call.listener.signals()]
         assert sum(used.amounts["audio_seconds"] for used in left if isinstance(used, Used)) == pytest.approx(0.2)
         with anyio.fail_after(5):
             while vendor.stage.open_sockets:
                 await anyio.sleep(0.01)
+        assert vendor.stage.peers[0].received == [{"type": "CloseStream"}]
 
 
 async def test_what_is_in_the_settings_is_asked_for(http: aiohttp.ClientSession) -> None:

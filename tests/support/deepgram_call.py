@@ -116,14 +116,14 @@ class Call:
     def billed_s(self) -> float:
         return sum(used.amounts["audio_seconds"] for used in self.of(Used))
 
-    async def speak(self, *words: str, speed: float = 8.0, ear: Ear | None = None) -> None:
+    async def speak(self, *words: str, speed: float = 16.0, ear: Ear | None = None) -> None:
         """These words, `speed` times as fast as real time; to the recogniser, or to another `ear`."""
         await self.sound(speech(*words, line=self.line), speed=speed, ear=ear)
 
-    async def silence(self, ms: float, speed: float = 8.0, ear: Ear | None = None) -> None:
+    async def silence(self, ms: float, speed: float = 16.0, ear: Ear | None = None) -> None:
         await self.sound(self.line.quiet(ms), speed=speed, ear=ear)
 
-    async def sound(self, audio: bytes, speed: float = 8.0, ear: Ear | None = None) -> None:
+    async def sound(self, audio: bytes, speed: float = 16.0, ear: Ear | None = None) -> None:
         for frame in frames(audio, self.line):
             (ear or self.listener.hear)(frame)
             await anyio.sleep(FRAME_MS / 1000 / speed)
