@@ -16,7 +16,7 @@ from patter.providers.elevenlabs.account import ELEVENLABS
 from patter.providers.elevenlabs.speaker import Speaker
 from patter.providers.vendor_http import VendorRequest, sent
 from patter.signals import Spent, SynthesizerPiece
-from patter.wire.elevenlabs_tts import billed_characters
+from patter.wire.elevenlabs_tts import Manner, billed_characters
 
 WARM_S = 50.0  # connections are kept for 60 s: within this time one still stands
 _KEY_REFUSED = frozenset(("invalid_api_key", "needs_authorization"))
@@ -61,7 +61,8 @@ class ElevenLabsHttpVoice:
         """The sound of `text` as it comes; nothing for text without words. Raises ProviderError."""
         if not speakable(text):
             return
-        spoken = delivered(partial(self._ask, text), Delivery(self._speaker.format), self.name)
+        manner = await self._speaker.manner()
+        spoken = delivered(partial(self._ask, manner, text), Delivery(self._speaker.format), self.name)
         try:
             async with aclosing(spoken) as pieces:
                 async for piece in pieces:
@@ -72,8 +73,7 @@ class ElevenLabsHttpVoice:
     async def aclose(self) -> None:
         """Nothing to close: the connections belong to whoever made them."""
 
-    async def _ask(self, text: str, delivery: Delivery) -> Pieces:
-        manner = await self._speaker.manner()
+    async def _ask(self, manner: Manner, text: str, delivery: Delivery) -> Pieces:
         request = VendorRequest(
             ELEVENLABS,
             "tts",

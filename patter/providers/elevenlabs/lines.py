@@ -79,7 +79,7 @@ class Line:
 
     @property
     def has_room(self) -> bool:
-        return self.error is None and not self.socket.stale and len(self._inboxes) < CONTEXTS
+        return self.error is None and len(self._inboxes) < CONTEXTS
 
     @property
     def busy(self) -> bool:
@@ -128,15 +128,17 @@ class Line:
 
     def end(self, error: ProviderError) -> None:
         """Nothing more can be said on it; the sentences on it are told why."""
-        self.error = self.error or error
+        if self.error is None:
+            self.error = error
+            self.socket.leave()
         for inbox in self._inboxes.values():
             inbox.wake()
 
     async def aclose(self) -> None:
         """Say goodbye, and close it."""
-        self.end(ELEVENLABS.broken("tts", ConnectionResetError()))
         self.socket.send(CLOSE_SOCKET)
         await self.socket.aclose()
+        self.end(ELEVENLABS.broken("tts", ConnectionResetError()))
 
     async def _read(self, own: Inbox | None) -> None:
         """Read on: for ever, or until something has come for the inbox of the sentence that reads."""
@@ -145,27 +147,22 @@ class Line:
             async with aclosing(self.socket.messages()) as messages:  # type: ignore[type-var]
                 async for text in messages:
                     self._take(text)
-                    if self.error is not None:
-                        return self.socket.abort()
-                    if own is not None and own.items:
-                        return None
+                    if self.error is not None or (own is not None and own.items):
+                        return
             self.end(ELEVENLABS.broken("tts", ConnectionResetError()))
         except ProviderError as error:
             self.end(error)
         except WireError as error:
             self.end(ELEVENLABS.garbled("tts", str(error)))
-            self.socket.abort()
         except Exception as error:  # the border: this may be a task of its own, which must not take others with it
             log.exception("reading a vendor's socket failed")
             self.end(ELEVENLABS.broken("tts", error))
-            self.socket.abort()
         finally:
             self._reading = False
             for inbox in self._inboxes.values():
                 if inbox.waiting:  # it reads on
                     inbox.wake()
                     break
-        return None
 
     def _take(self, text: str | bytes) -> None:
         self._heard_at = self._clock.now()
@@ -238,7 +235,10 @@ class Lines:
         return next((line for line in self._lines if line.has_room), None)
 
     def _forget_ended(self) -> None:
-        self._lines = [line for line in self._lines if line.error is None and not line.socket.stale]
+        for line in self._lines:
+            if line.socket.stale:
+                line.end(ELEVENLABS.broken("tts", ConnectionResetError()))
+        self._lines = [line for line in self._lines if line.error is None]
 
     def _tend(self) -> None:
         """Keep what will be used alive, and drop what has been idle for long."""
@@ -249,7 +249,7 @@ class Lines:
             if not line.busy and now - line.used_at >= (kept if line.attended else UNREAD_S):
                 self._lines.remove(line)
                 line.socket.send(CLOSE_SOCKET)
-                line.socket.leave()
+                line.end(ELEVENLABS.broken("tts", ConnectionResetError()))
             else:
                 line.tend()
         self._timer = self._clock.call_later(TEND_S, self._tend) if self._lines else None

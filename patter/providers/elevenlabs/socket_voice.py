@@ -42,8 +42,9 @@ class ElevenLabsSocketVoice:
 
     async def start(self) -> None:
         """Find the voice and open a socket, so that the first sentence waits for neither. Raises ProviderError."""
+        manner = await self._speaker.manner()
         try:
-            await self._lines.line(self._target(await self._speaker.manner()))
+            await self._lines.line(self._target(manner))
         except ProviderError as error:
             raise self._speaker.explained(error) from error.__cause__
 
@@ -51,7 +52,8 @@ class ElevenLabsSocketVoice:
         """The sound of `text` as it comes; nothing for text without words. Raises ProviderError."""
         if not speakable(text):
             return
-        spoken = delivered(partial(self._ask, text), Delivery(self._speaker.format), self.name)
+        manner = await self._speaker.manner()
+        spoken = delivered(partial(self._ask, manner, text), Delivery(self._speaker.format), self.name)
         try:
             async with aclosing(spoken) as pieces:
                 async for piece in pieces:
@@ -63,9 +65,8 @@ class ElevenLabsSocketVoice:
         """Close the sockets."""
         await self._lines.aclose()
 
-    async def _ask(self, text: str, delivery: Delivery) -> Pieces:
+    async def _ask(self, manner: Manner, text: str, delivery: Delivery) -> Pieces:
         delivery.begun = True  # nobody below tries again
-        manner = await self._speaker.manner()
         line, stood = await self._lines.line(self._target(manner))
         context = f"s{next(self._numbers)}"
         inbox = line.say(context, manner.sentence(context, text))
@@ -101,7 +102,6 @@ async def _next(line: Line, inbox: Inbox) -> Said:
         broken = ELEVENLABS.broken("tts", error)
         if line.silent_for() >= SILENCE_S:
             line.end(broken)  # not this sentence alone: the socket says nothing at all
-            line.socket.abort()
         raise broken from None
 
 
