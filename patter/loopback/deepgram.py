@@ -14,9 +14,12 @@ from patter.loopback.deepgram_manner import Manner, Transcribe
 from patter.loopback.deepgram_nova import NovaSide
 from patter.loopback.stage import LoopbackVendor
 from patter.loopback.stage_faults import Refuse
+from patter.loopback.stage_http import Answer, Visit
 from patter.loopback.stage_peer import Peer
 from patter.wire.deepgram import PATH as NOVA_PATH
 from patter.wire.deepgram_flux import PATH as FLUX_PATH
+
+TOKEN_PATH = "/v1/auth/token"
 
 
 class LoopbackDeepgram(LoopbackVendor):
@@ -38,9 +41,16 @@ class LoopbackDeepgram(LoopbackVendor):
         return self.stage.http
 
     def program(self) -> None:
-        """Both endpoints."""
+        """Both endpoints, and what tells whether a key is good."""
+        self.stage.route("GET", TOKEN_PATH, self._token)
         self.stage.socket(NOVA_PATH, self._nova, door=self._nova_door)
         self.stage.socket(FLUX_PATH, self._flux, door=self._flux_door)
+
+    async def _token(self, visit: Visit) -> web.StreamResponse:
+        refusal = unknown_caller(visit.request, self._api_key)
+        if refusal is not None:
+            return await visit.answer(Answer(refusal.status, refusal.headers, refusal.body))
+        return await visit.answer(Answer(body={"api_key_id": "loopback", "scopes": ["usage:write"]}))
 
     def _nova_door(self, request: web.Request) -> Refuse | None:
         return unknown_caller(request, self._api_key) or bad_nova_query(request)

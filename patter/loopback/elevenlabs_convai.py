@@ -6,7 +6,7 @@ It owns the vendor's doors; it refuses to know any client, and how an agent hear
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -27,20 +27,22 @@ VOICES = "/v1/voices"
 class LoopbackConvai(LoopbackVendor):
     """The vendor: `async with LoopbackConvai(StoredAgent(…)) as vendor:`; its address is `vendor.stage.http`.
 
-    `voices` are the account's: (name, id). `api_key` "" takes any key."""
+    `voices` are the account's: (name, id). `api_key` "" takes any key. `stand_in` makes an agent for an id that nobody
+    stored."""
 
     def __init__(
         self,
         *agents: StoredAgent,
         api_key: str = "",
         voices: Sequence[tuple[str, str]] = (("Sarah", "EXAVITQu4vr4xnSDxMaL"),),
+        stand_in: Callable[[str], StoredAgent] | None = None,
     ) -> None:
         super().__init__()
         self.agents = {agent.agent_id: agent for agent in agents or (StoredAgent(),)}
         self.talks: list[Talk] = []
         """Every conversation that began, in order."""
         self._api_key = api_key
-        self._voices = voices
+        self._voices, self._stand_in = voices, stand_in
         self._signatures: dict[str, str] = {}
 
     def program(self) -> None:
@@ -55,7 +57,7 @@ class LoopbackConvai(LoopbackVendor):
         if not self._knows(visit.headers.get("xi-api-key", "")):
             return await visit.answer(_refused(401, "invalid_api_key", "Invalid API key"))
         agent_id = visit.query.get("agent_id", [""])[0]
-        if agent_id not in self.agents:
+        if self._stored(agent_id) is None:
             return await visit.answer(_refused(404, "document_not_found", f"Document with id {agent_id} not found."))
         signature = secrets.token_urlsafe(16)
         self._signatures[signature] = agent_id
@@ -74,7 +76,7 @@ class LoopbackConvai(LoopbackVendor):
     # ------------------------------------------------------------------ the socket
 
     def _door(self, request: web.Request) -> Refuse | None:
-        agent = self.agents.get(request.query.get("agent_id", ""))
+        agent = self._stored(request.query.get("agent_id", ""))
         if agent is None:
             return Refuse(404, {"detail": {"status": "document_not_found", "message": "No such agent"}})
         signature = request.query.get("conversation_signature", "")
@@ -83,6 +85,11 @@ class LoopbackConvai(LoopbackVendor):
         if self._knows(request.headers.get("xi-api-key", "")):
             return None
         return Refuse(403, {"detail": {"status": "needs_authorization", "message": "This agent needs a signed URL"}})
+
+    def _stored(self, agent_id: str) -> StoredAgent | None:
+        if agent_id and agent_id not in self.agents and self._stand_in is not None:
+            self.agents[agent_id] = self._stand_in(agent_id)
+        return self.agents.get(agent_id)
 
     async def _converse(self, peer: Peer) -> None:
         agent = self.agents[peer.query["agent_id"]]

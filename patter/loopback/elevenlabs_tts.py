@@ -6,12 +6,12 @@ reported as a problem of the stage. A sentence is a hum as long as a voice would
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -62,8 +62,8 @@ _MESSAGE = frozenset(
 )  # fmt: skip
 _FIRST = frozenset(("voice_settings", "generation_config", "pronunciation_dictionary_locators"))
 
-Voice = Callable[[str], bytes]
-"""How a text sounds, in PCM 8 kHz."""
+Voice = Callable[[str], "bytes | Awaitable[bytes]"]
+"""How a text sounds, in PCM 8 kHz, at once or awaited."""
 
 
 @dataclass(slots=True)
@@ -87,7 +87,8 @@ class _Room:
 
 
 class LoopbackElevenLabsTTS(LoopbackVendor):
-    """`voices`: name → id of the account; `key` "" lets any key in. Times in seconds.
+    """`voices`: name → id of the account (with `any_voice`, unknown ids are good as well); `key` "" lets any key in. Times in
+    seconds.
 
     Sound comes `first_s` after the text, in pieces of `chunk_ms` that are `between_s` apart; `ragged` cuts a request's pieces
     into odd sizes. `cost` tells the price in a header."""
@@ -96,6 +97,7 @@ class LoopbackElevenLabsTTS(LoopbackVendor):
         self,
         *,
         voices: Mapping[str, str] | None = None,
+        any_voice: bool = False,
         key: str = "",
         voice: Voice = hum,
         first_s: float = 0.0,
@@ -112,9 +114,8 @@ class LoopbackElevenLabsTTS(LoopbackVendor):
         self.left = 0
         """Requests that the client left before their end."""
         self.kept_alive = 0
-        self._key, self._cost = key, cost
+        self._key, self._cost, self._any_voice, self._voice = key, cost, any_voice, voice
         self._chunk_ms, self._ragged = chunk_ms, ragged
-        self._sound = lru_cache(maxsize=64)(lambda text, format: as_line(voice(text), format))
 
     @property
     def base_url(self) -> str:
@@ -165,7 +166,7 @@ class LoopbackElevenLabsTTS(LoopbackVendor):
         if self._cost:
             headers["character-cost"] = str(credits_of(model, text))
         response = await visit.begin(200, headers)
-        for piece in self._pieces(text, format, ragged=self._ragged):
+        for piece in await self._pieces(text, format, ragged=self._ragged):
             await response.write(piece)
             await anyio.sleep(self.between_s)
         return response
@@ -178,7 +179,7 @@ class LoopbackElevenLabsTTS(LoopbackVendor):
             str(body.get("model_id", "eleven_multilingual_v2")),
             body.get("text"),
         )
-        if voice_id not in self.voices.values():
+        if not self._any_voice and voice_id not in self.voices.values():
             return _refused(404, "voice_not_found", f"A voice with the voice_id {voice_id} was not found.")
         if format is None:
             return _refused(400, "invalid_output_format", "The output format is not known.")
@@ -292,7 +293,7 @@ class LoopbackElevenLabsTTS(LoopbackVendor):
     async def _give(self, room: _Room, name: str, text: str) -> None:
         self.spoken.append(text)
         await anyio.sleep(self.first_s)
-        for piece in self._pieces(text, room.format):
+        for piece in await self._pieces(text, room.format):
             audio = b2a_base64(piece, newline=False).decode("ascii")
             message = {
                 "audio": audio,
@@ -307,7 +308,7 @@ class LoopbackElevenLabsTTS(LoopbackVendor):
         if refusal := self._key_refusal(peer.headers):
             return refusal
         voice_id, model = peer.match["voice_id"], str(peer.query.get("model_id", ""))
-        if voice_id not in self.voices.values():
+        if not self._any_voice and voice_id not in self.voices.values():
             return "voice_not_found", f"A voice with voice_id {voice_id} does not exist."
         if model not in TEXT_LIMITS or model == "eleven_v3":
             return "model_not_supported", f"The model {model} cannot be used here."
@@ -325,8 +326,9 @@ class LoopbackElevenLabsTTS(LoopbackVendor):
             return "needs_authorization", "Neither authorization header nor xi-api-key received."
         return ("invalid_api_key", "Invalid API key") if self._key and key != self._key else None
 
-    def _pieces(self, text: str, format: AudioFormat, *, ragged: bool = False) -> list[bytes]:
-        sound: bytes = self._sound(text, format)
+    async def _pieces(self, text: str, format: AudioFormat, *, ragged: bool = False) -> list[bytes]:
+        made = self._voice(text)
+        sound = as_line(await made if inspect.isawaitable(made) else made, format)
         size = max(format.sample_bytes, format.bytes_for(self._chunk_ms)) + (1 if ragged else 0)
         return [sound[at : at + size] for at in range(0, len(sound), size)]
 

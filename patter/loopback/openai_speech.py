@@ -6,10 +6,10 @@ reported as a problem of the stage. A text is a hum as long as a voice would nee
 
 from __future__ import annotations
 
+import inspect
 import json
 from binascii import b2a_base64
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -28,8 +28,8 @@ TOKENS_PER_S = 21  # of sound, about what the vendor's price by the minute comes
 
 _BODY = frozenset(("model", "input", "voice", "instructions", "response_format", "speed", "stream_format"))
 
-Voice = Callable[[str], bytes]
-"""How a text sounds, in PCM 8 kHz."""
+Voice = Callable[[str], "bytes | Awaitable[bytes]"]
+"""How a text sounds, in PCM 8 kHz, at once or awaited."""
 
 
 class LoopbackOpenAISpeech(LoopbackVendor):
@@ -61,7 +61,7 @@ class LoopbackOpenAISpeech(LoopbackVendor):
         """Events end without the last one."""
         self._models, self._key = models, key
         self._chunk_ms, self._ragged = chunk_ms, ragged
-        self._sound = lru_cache(maxsize=64)(lambda text: as_line(voice(text), PCM_24K))
+        self._voice = voice
 
     @property
     def base_url(self) -> str:
@@ -100,14 +100,15 @@ class LoopbackOpenAISpeech(LoopbackVendor):
 
     async def _bytes(self, visit: Visit, text: str) -> web.StreamResponse:
         response = await visit.begin(200, {"Content-Type": "audio/pcm"})
-        for piece in self._pieces(text):
+        for piece in self._pieces(await self._sound(text)):
             await response.write(piece)
             await anyio.sleep(self.between_s)
         return response
 
     async def _events(self, visit: Visit, text: str) -> web.StreamResponse:
         response = await visit.begin(200, {"Content-Type": "text/event-stream"})
-        for number, piece in enumerate(self._pieces(text)):
+        sound = await self._sound(text)
+        for number, piece in enumerate(self._pieces(sound)):
             if number == self.gives_up_after:
                 self.gives_up_after = None
                 error = {"message": "The server had an error", "type": "server_error", "param": None, "code": None}
@@ -117,13 +118,8 @@ class LoopbackOpenAISpeech(LoopbackVendor):
             await response.write(_event({"type": "speech.audio.delta", "audio": audio}))
             await anyio.sleep(self.between_s)
         if not self.ends_silently:
-            await response.write(_event({"type": "speech.audio.done", "usage": self.usage(text)}))
+            await response.write(_event({"type": "speech.audio.done", "usage": usage_of(text, sound)}))
         return response
-
-    def usage(self, text: str) -> dict[str, int]:
-        """The tokens that a text takes."""
-        taken, given = max(1, len(text) // 4), round(PCM_24K.ms_of(len(self._sound(text))) / 1000 * TOKENS_PER_S)
-        return {"input_tokens": taken, "output_tokens": given, "total_tokens": taken + given}
 
     def _refusal(self, body: dict[str, Any]) -> Answer | None:
         model, text, voice = body.get("model"), body.get("input"), body.get("voice")
@@ -149,10 +145,19 @@ class LoopbackOpenAISpeech(LoopbackVendor):
             return None
         return _refused(401, "Incorrect API key provided: sk-…", "invalid_api_key")
 
-    def _pieces(self, text: str) -> list[bytes]:
-        sound: bytes = self._sound(text)
+    async def _sound(self, text: str) -> bytes:
+        made = self._voice(text)
+        return as_line(await made if inspect.isawaitable(made) else made, PCM_24K)
+
+    def _pieces(self, sound: bytes) -> list[bytes]:
         size = PCM_24K.bytes_for(self._chunk_ms) + (1 if self._ragged else 0)
         return [sound[at : at + size] for at in range(0, len(sound), size)]
+
+
+def usage_of(text: str, sound: bytes) -> dict[str, int]:
+    """The tokens that a text takes, and its sound (PCM 24 kHz)."""
+    taken, given = max(1, len(text) // 4), round(PCM_24K.ms_of(len(sound)) / 1000 * TOKENS_PER_S)
+    return {"input_tokens": taken, "output_tokens": given, "total_tokens": taken + given}
 
 
 def _event(message: dict[str, Any]) -> bytes:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -37,6 +37,8 @@ Handler = Callable[[Visit], Awaitable[web.StreamResponse]]
 """Answers one request."""
 Door = Callable[[web.Request], Refuse | None]
 """Looks at an upgrade before it is granted: a refusal, or None to let it in."""
+When = Callable[[web.Request], bool]
+"""Whether a route is for this request."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class _Route:
     handler: Handler | None = None
     protocols: Sequence[str] = ()
     door: Door | None = None
+    when: When | None = None
 
 
 class Stage:
@@ -68,6 +71,8 @@ class Stage:
         self._scripts: dict[str, list[Script]] = {}
         self._exchanges: dict[tuple[str, str], list[Exchange]] = {}
         self._expected: list[Callable[[], str]] = []
+        self._when: When | None = None
+        self._watchers: list[Callable[[web.Request], None]] = []
         self._playing: set[Peer] = set()
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_route("*", "/{path:.*}", self._until_gone)
@@ -147,16 +152,30 @@ class Stage:
 
     def socket(self, path: str, actor: Actor, *, protocols: Sequence[str] = (), door: Door | None = None) -> None:
         """Every socket at `path` that `door` lets in is played by `actor`. `protocols`: those the vendor chooses from."""
-        route = _Route(path, _pattern(path), actor=actor, protocols=protocols, door=door)
+        route = _Route(path, _pattern(path), actor=actor, protocols=protocols, door=door, when=self._when)
         self._routes.setdefault(SOCKET, []).append(route)
 
     def route(self, method: str, path: str, handler: Handler) -> None:
         """Every request of `path` is answered by `handler`."""
-        self._routes.setdefault(method, []).append(_Route(path, _pattern(path), handler=handler))
+        route = _Route(path, _pattern(path), handler=handler, when=self._when)
+        self._routes.setdefault(method, []).append(route)
+
+    @contextmanager
+    def only(self, when: When) -> Iterator[None]:
+        """Routes that are added inside serve only requests that `when` says yes to: for vendors that share a path."""
+        before, self._when = self._when, when
+        try:
+            yield
+        finally:
+            self._when = before
 
     def expects(self, left: Callable[[], str]) -> None:
         """Ask `left`, when the stage is left, what was expected and did not come ("" = nothing)."""
         self._expected.append(left)
+
+    def watch(self, look: Callable[[web.Request], None]) -> None:
+        """Let `look` see every request and upgrade that comes, before anything is done with it."""
+        self._watchers.append(look)
 
     def problem(self, text: str) -> None:
         """Something is not as it should be: leaving the stage will say so."""
@@ -189,10 +208,13 @@ class Stage:
         return any(route.path == path for route in self._routes.get(method, ()))
 
     async def _arrive(self, request: web.Request) -> web.StreamResponse:
+        for look in self._watchers:
+            look(request)
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         method = SOCKET if upgrade else request.method
         for route in self._routes.get(method, ()):
-            if found := route.pattern.fullmatch(request.path):
+            found = route.pattern.fullmatch(request.path)
+            if found and (route.when is None or route.when(request)):
                 break
         else:
             self.problem(f"{method} {request.path} is no route of this stage")
