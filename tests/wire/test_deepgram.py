@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patter.audio.format import ALAW_8K, MULAW_8K, PCM_16K
@@ -229,6 +229,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(
     json_values, st.sampled_from(["Results", "SpeechStarted", "UtteranceEnd", "Metadata", "Error", "TurnInfo", "New"])
 )
