@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from bisect import bisect
 from typing import Any
 
 import aiohttp
@@ -67,6 +68,26 @@ async def test_a_sentence_is_told_from_its_first_sound_to_its_words(http: aiohtt
         assert heard.of(CallerPartial)[-1].text == "alpha bravo charlie"
         assert 0.6 < heard.billed["audio_seconds"] < 1.6
     assert openai.stage.peers[0].query == {"intent": "transcription"}
+
+
+async def test_times_are_those_of_the_sound_on_every_connection(http: aiohttp.ClientSession) -> None:
+    """Counted in frames, so that a machine that stumbles between two of them does not matter."""
+    quiet, voiced = 25, 8  # frames: 500 ms, and a word of 160 ms
+    sound = MULAW_8K.quiet(20 * quiet) + speech("alpha", line=MULAW_8K) + MULAW_8K.quiet(600)
+    async with vendor() as openai, listening(http, openai.base_url, **LIVE) as heard:
+        came: list[float] = []
+        for turn in (1, 2):
+            first = len(came)
+            for frame in frames(sound, MULAW_8K):
+                came.append(heard.ear._clock.now())
+                heard.ear.hear(frame)
+                await anyio.sleep(0.01)
+            await heard.until(lambda turn=turn: len(heard.of(Endpointed)) == turn)
+            began = bisect(came, heard.of(SpeechStarted)[-1].began_at) - first
+            ended = bisect(came, heard.of(SpeechStopped)[-1].ended_at) - first
+            assert abs(began - quiet) <= 3
+            assert abs(ended - quiet - voiced) <= 3
+            openai.stage.cut_all()
 
 
 @pytest.mark.parametrize(("line", "name"), [(MULAW_8K, "audio/pcmu"), (ALAW_8K, "audio/pcma"), (PCM_16K, "audio/pcm")])
