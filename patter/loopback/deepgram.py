@@ -19,7 +19,7 @@ from patter.loopback.stage_peer import Peer
 from patter.wire.deepgram import PATH as NOVA_PATH
 from patter.wire.deepgram_flux import PATH as FLUX_PATH
 
-TOKEN_PATH = "/v1/auth/token"
+KEY_CHECK = "/v1/auth/token"
 
 
 class LoopbackDeepgram(LoopbackVendor):
@@ -42,7 +42,7 @@ class LoopbackDeepgram(LoopbackVendor):
 
     def program(self) -> None:
         """Both endpoints, and what tells whether a key is good."""
-        self.stage.route("GET", TOKEN_PATH, self._token)
+        self.stage.route("GET", KEY_CHECK, self._token)
         self.stage.socket(NOVA_PATH, self._nova, door=self._nova_door)
         self.stage.socket(FLUX_PATH, self._flux, door=self._flux_door)
 
