@@ -98,7 +98,7 @@ class LiveSession:
         self._opened_at = 0.0
         self._brief = 0
         self._closed = False
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None
 
     async def start(self, tasks: TaskGroup) -> None:
         """Connect; from then on it lives in `tasks`. Raises ProviderError."""
@@ -209,8 +209,8 @@ class LiveSession:
         return scrubbed(text, self._target.secrets)[:SAID_LIMIT]
 
     async def _run(self, reader: AsyncIterator[str | bytes]) -> None:
-        with self._scope:
-            while True:
+        with anyio.CancelScope() as self._scope:
+            while not self._closed:
                 problem = await self._listen(reader)
                 broken, self._socket = self._socket, None
                 if self._closed:
@@ -262,4 +262,5 @@ class LiveSession:
         self._closed = True
         if self._socket is not None:
             await self._socket.aclose()
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
