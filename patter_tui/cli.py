@@ -22,6 +22,7 @@ patter-tui call NUMBER AGENT    call somebody; the agent talks
 patter-tui calls                list calls
 patter-tui hangup [CALL_ID]     end a call
 patter-tui doctor               check what real calls need, with a fix for each problem
+patter-tui vendors              play OpenAI, Deepgram and ElevenLabs on this machine, for rehearsing without keys
 patter-tui stop                 stop the background engine
 patter-tui paths                say where everything is kept"""
 
@@ -33,7 +34,10 @@ HEADLESS = {
 }
 """Commands without a screen: where each is; loaded when it is asked for."""
 
-COMMANDS = ("test", *HEADLESS, "doctor", "stop", "paths")
+PROGRAMS = {"doctor": "patter.doctor", "vendors": "patter.vendors"}
+"""Commands that are programs of the package."""
+
+COMMANDS = ("test", *HEADLESS, *PROGRAMS, "stop", "paths")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["test"]:
         return _test(given[1:])
-    if given[:1] == ["doctor"]:
-        return _program("patter.doctor", given[1:], dict(os.environ))
+    if given and given[0] in PROGRAMS:
+        return _program(PROGRAMS[given[0]], given[1:], dict(os.environ))
     if given and given[0] in HEADLESS:
         return _headless(given[0], given[1:])
     options, rest = parser().parse_known_args(given)
