@@ -181,9 +181,14 @@ class VoiceDetector(Protocol):
 
     `lag_ms`/`tail_ms`: how late its probability rises after the first sound and falls after the last one."""
 
-    window_ms: float
-    lag_ms: float
-    tail_ms: float
+    @property
+    def window_ms(self) -> float: ...
+
+    @property
+    def lag_ms(self) -> float: ...
+
+    @property
+    def tail_ms(self) -> float: ...
 
     def probabilities(self, pcm_16k: bytes) -> list[float]: ...
 

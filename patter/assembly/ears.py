@@ -40,6 +40,39 @@ class Hearing:
         return self.recogniser if streams(self.recogniser) else None  # type: ignore[return-value]
 
 
+class LateDetector:
+    """A voice detector that is loaded when it is first asked: a recogniser that finds voice itself never does."""
+
+    def __init__(self, load: Callable[[], VoiceDetector]) -> None:
+        self._load = load
+        self._loaded: VoiceDetector | None = None
+
+    @property
+    def _detector(self) -> VoiceDetector:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    @property
+    def window_ms(self) -> float:
+        """See `VoiceDetector`."""
+        return self._detector.window_ms
+
+    @property
+    def lag_ms(self) -> float:
+        """See `VoiceDetector`."""
+        return self._detector.lag_ms
+
+    @property
+    def tail_ms(self) -> float:
+        """See `VoiceDetector`."""
+        return self._detector.tail_ms
+
+    def probabilities(self, pcm_16k: bytes) -> list[float]:
+        """See `VoiceDetector`."""
+        return self._detector.probabilities(pcm_16k)
+
+
 def streams(recogniser: Recogniser) -> bool:
     """Whether a recogniser is given every frame and decides itself when the caller pauses."""
     return not hasattr(recogniser, "pause")
@@ -78,4 +111,4 @@ class Ears:
         return make
 
     def _detector(self) -> VoiceDetector:
-        return LevelDetector() if self._deaf else SileroDetector()
+        return LateDetector(LevelDetector if self._deaf else SileroDetector)
