@@ -11,6 +11,7 @@ import time
 from itertools import count
 
 import anyio
+from aiohttp import web
 
 from patter.loopback.openai_realtime_model import (
     Answer,
@@ -27,6 +28,7 @@ from patter.loopback.openai_realtime_model import (
 from patter.loopback.openai_realtime_session import RealtimeSession
 from patter.loopback.openai_realtime_shapes import SessionState
 from patter.loopback.stage import LoopbackVendor
+from patter.loopback.stage_faults import Refuse
 from patter.loopback.stage_peer import Peer
 
 __all__ = ["PATH", "Line", "LoopbackRealtime", "Manners", "Prompt", "hummed", "no_words", "parrot"]
@@ -70,16 +72,23 @@ class LoopbackRealtime(LoopbackVendor):
 
     def program(self) -> None:
         """One route: the sessions."""
-        self.stage.socket(PATH, self._session, protocols=("realtime",))
+        self.stage.socket(PATH, self._session, protocols=("realtime",), door=self._door)
+
+    def _door(self, request: web.Request) -> Refuse | None:
+        key = self.manners.key
+        if not key or request.headers.get("Authorization") == f"Bearer {key}":
+            return None
+        message = (
+            "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys."
+        )
+        error = {"message": message, "type": "invalid_request_error", "code": "invalid_api_key", "param": None}
+        return Refuse(401, {"error": error})
 
     async def _session(self, peer: Peer) -> None:
         manners = self.manners
         shape = "beta" if peer.headers.get("openai-beta") == "realtime=v1" else "ga"
         if shape not in manners.shapes and shape == "beta":
             await self._turn_away(peer, 4000, "beta_api_shape_disabled", BETA_GONE)
-            return
-        if manners.key and peer.headers.get("authorization") != f"Bearer {manners.key}":
-            await self._turn_away(peer, 3000, "invalid_api_key", "Incorrect API key provided.")
             return
         model = str(peer.query.get("model", ""))
         if not model or (manners.models and model not in manners.models):

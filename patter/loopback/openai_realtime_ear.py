@@ -38,6 +38,7 @@ class VoiceEar:
         self.ms = 0.0
         self.speaking = False
         self._converter: Converter | None = None
+        self._plain: Converter | None = None
         self._pcm = bytearray()
         self._pcm_from = 0.0
         self._loud_ms = self._quiet_ms = 0.0
@@ -51,13 +52,17 @@ class VoiceEar:
         """Take one append; says what has become certain with it."""
         if self._converter is None or self._converter.src != form:
             self._converter = Converter(form, PCM_24K)
+            self._plain = Converter(form, AudioFormat("pcm_s16le", form.rate))
         pcm = self._converter.convert(data)
         length = form.ms_of(len(data))
         self.ms += length
         self._pcm += pcm
         if detection is None:
             return None
-        if rms_dbfs(pcm) >= LOUD_DBFS:
+        assert self._plain is not None
+        if (
+            rms_dbfs(self._plain.convert(data)) >= LOUD_DBFS
+        ):  # as it came: a resampler would smear it over the next frame
             self._loud_ms, self._quiet_ms = self._loud_ms + length, 0.0
         else:
             self._loud_ms, self._quiet_ms = 0.0, self._quiet_ms + length

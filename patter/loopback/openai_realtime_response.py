@@ -217,7 +217,7 @@ class Responding:
         elif line.cut_short:
             status, details = "incomplete", {"type": "incomplete", "reason": line.cut_short}
         output = [item.told() for item in answering.output]
-        usage = answering.count.told(old=manners.old_counts)
+        usage = answering.count.told(old=manners.old_counts or session.state.shape == "beta")
         told = response_object(session.state, answering.response_id, status, output, details, usage)
         self._current = None
         await session.say("response.done", response=told)

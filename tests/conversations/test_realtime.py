@@ -21,7 +21,7 @@ from patter.signals import (
     Used,
     UtteranceEnded,
 )
-from tests.support.realtime_talk import house, realtime_agent, sent, talking
+from tests.support.realtime_talk import house, judge, realtime_agent, sent, talking
 
 pytestmark = pytest.mark.anyio
 
@@ -165,6 +165,7 @@ async def test_an_interruption_stops_the_model_and_keeps_what_was_heard() -> Non
         remembered = [item["text"] for item in vendor.seen.prompts[1].items if item["role"] == "assistant"]
         assert len(remembered) == 1
         assert len(remembered[0].split()) < 20
+        judge(vendor)
         assert not [s for s in talk.of(ReplyEnded) if s.reply_id == 1]
 
 

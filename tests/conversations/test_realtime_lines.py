@@ -15,7 +15,7 @@ from patter.signals import (
     ToolAsked,
     Used,
 )
-from tests.support.realtime_talk import KEY, house, realtime_agent, sent, talking
+from tests.support.realtime_talk import KEY, house, judge, realtime_agent, sent, talking
 
 pytestmark = pytest.mark.anyio
 
@@ -104,6 +104,7 @@ async def test_the_first_shape_is_spoken_with_servers_that_know_no_other() -> No
             assert {use.model for use in used if use.stage == "llm"} == {"gpt-4o-mini-realtime-preview"}
             assert {chunk.format for chunk in talk.sound(1)} == {ALAW_8K}
         assert vendor.sessions[0].peer.query["model"] == "gpt-4o-mini-realtime-preview"
+        judge(vendor)
         assert vendor.sessions[0].state.transcription == {"model": "whisper-1", "language": "en"}
 
 

@@ -22,7 +22,7 @@ from patter.signals import (
     ToolAsked,
     UtteranceEnded,
 )
-from tests.support.realtime_talk import house, realtime_agent, sent, talking
+from tests.support.realtime_talk import house, judge, realtime_agent, sent, talking
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +60,7 @@ async def test_a_session_is_replaced_before_its_time_is_over_and_nobody_notices(
         ]  # fmt: skip
         assert talk.of(Faulted) == []
         assert "session_expired" not in vendor.seen.refusals
+        judge(vendor)
 
 
 async def test_a_session_whose_time_is_over_in_the_middle_of_an_answer_is_replaced_too() -> None:

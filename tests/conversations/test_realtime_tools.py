@@ -16,7 +16,7 @@ from patter.signals import (
     ReplyWithdrawn,
     ToolAsked,
 )
-from tests.support.realtime_talk import house, realtime_agent, sent, talking
+from tests.support.realtime_talk import house, judge, realtime_agent, sent, talking
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +45,7 @@ async def test_several_tools_are_asked_at_once_and_the_model_goes_on_when_all_ha
         await talk.conversation.answer(first.tool_id, '{"euros":18}')
         await talk.until(ReplyEnded)
         assert talk.text(1) == "One moment. Eighteen euros on Friday."
+        judge(vendor)
         assert len(sent(vendor, "response.create")) == 2
         assert [item["text"] for item in vendor.seen.prompts[1].items if item["role"] == "output"] == [
             '["Friday"]',

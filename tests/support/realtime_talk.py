@@ -26,6 +26,7 @@ from patter.ports import Brief, CallInfo, Screen
 from patter.providers.dialer import Dialer
 from patter.providers.vendor_http import new_http
 from patter.signals import ConversationSignal, ReplyAudio, ReplyText, UtteranceEnded
+from tests.support.realtime_judge import judged
 
 Kind = TypeVar("Kind")
 
@@ -166,3 +167,13 @@ def sent(vendor: LoopbackRealtime, kind: str, session: int = -1) -> list[dict[st
     """What the client sent of this kind, in a session."""
     received = vendor.sessions[session].peer.received
     return [event for event in received if isinstance(event, dict) and event["type"] == kind]
+
+
+def judge(vendor: LoopbackRealtime) -> None:
+    """OpenAI's own types know everything that was said by either side."""
+    for session in vendor.sessions:
+        for event in session.peer.received:
+            assert isinstance(event, dict)
+            judged(event, "client", session.state.shape)
+    for event in vendor.seen.sent:
+        judged(event, "server", vendor.sessions[0].state.shape)
