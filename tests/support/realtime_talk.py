@@ -24,6 +24,7 @@ from patter.loopback.openai_realtime_model import Answer
 from patter.models import Agent, RealtimeConfig
 from patter.ports import Brief, CallInfo, Screen
 from patter.providers.dialer import Dialer
+from patter.providers.openai_realtime import realtime_target
 from patter.providers.vendor_http import new_http
 from patter.signals import ConversationSignal, ReplyAudio, ReplyText, UtteranceEnded
 from tests.support.realtime_judge import judged
@@ -119,9 +120,11 @@ async def talking(
     screen: Screen = lambda _, text: (text, None),
     greetings: GreetingStore | None = None,
     clock: Clock | None = None,
+    warm: bool = False,
+    before: Callable[[], object] = lambda: None,
     **more: Any,
 ) -> AsyncIterator[Talk]:
-    """A conversation that has started, and is closed at the end."""
+    """A conversation that has started, and is closed at the end. `before` is called when its socket has been warmed."""
     clock = clock or Clock()
     with plain_errors():
         async with new_http() as http, anyio.create_task_group() as tasks:
@@ -131,6 +134,9 @@ async def talking(
             talk = Talk(conversation, clock, line)
             talk.notes = notes
             try:
+                if warm:
+                    await dialer.warm(realtime_target(KEY, agent.model, agent.realtime.base_url))
+                before()
                 await conversation.start(Brief(CallInfo("CA1"), agent, line, line, screen, tools), tasks)
                 tasks.start_soon(talk.collect)
                 yield talk
