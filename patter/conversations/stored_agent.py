@@ -78,6 +78,7 @@ class StoredAgent:
         self._tools: dict[str, str] = {}  # that are running on our side, by id: their names
         self._known = ("", 0.0)  # the caller's words that the vendor has, and until when the session may give them back
         self._owed = ""  # the caller's words that have no answer yet
+        self._instructed = ""  # the newest instructions, if they changed during the call
         self._ending = ""  # the tool that ends the call, once the agent has used it
         self._closed = self._resumed = False
         self._opened_at = self._billed_at = 0.0
@@ -145,7 +146,8 @@ class StoredAgent:
         self._owed = text
         self._replies.settle()
         self._replies.turn()
-        self._link.send(wire.write_user_message(text))
+        if not self._link.send(wire.write_user_message(text)) and self._ending:
+            self._fault("llm", "the stored agent has left the call already", fatal=True)
 
     async def reply(self, utterance: str) -> None:
         """The vendor answers by itself: it is never asked for this."""
@@ -182,7 +184,8 @@ class StoredAgent:
         before, now = prompt_of(self._agent), prompt_of(agent)
         self._agent = agent
         if now != before and now.strip():
-            self._link.send(wire.write_context(changed(now), "instructions"))
+            self._instructed = wire.write_context(changed(now), "instructions")
+            self._link.send(self._instructed)
 
     # ------------------------------------------------------------------ saying what was given
 
@@ -203,9 +206,7 @@ class StoredAgent:
         self._link.send(wire.write_user_message(asking(text)))
 
     def _not_said(self, text: str) -> None:
-        self._fault(
-            "tts", "the stored agent did not say what it was asked to say", "try again, or let it say so itself"
-        )
+        self._fault("tts", "the stored agent did not say what it was asked to say", "try again")
 
     # ------------------------------------------------------------------ from the vendor
 
@@ -291,9 +292,9 @@ class StoredAgent:
         if self._closed:
             return
         self._bill()
-        if self._says:
-            self._not_said(self._says[0][0])
-            self._says.clear()
+        self._billed_at = 0.0
+        while self._says:
+            self._not_said(self._says.popleft()[0])
         failure = self._link.failure
         self._end_call(LEFT, failure.said if failure is not None else "")
         self._replies.close()
@@ -346,6 +347,8 @@ class StoredAgent:
 
     def _resume(self, asked: str) -> None:
         """Tell the new conversation what was said and is still to be said, and give it the sound that came meanwhile."""
+        if self._instructed:
+            self._link.send(self._instructed)
         if story := resumed(self._context.messages()):
             self._link.send(wire.write_context(story, "so_far"))
         if asked:
@@ -360,9 +363,7 @@ class StoredAgent:
         self._may_say()
 
     def _unreadable(self, problem: str) -> None:
-        self._fault(
-            "llm", f"it sent something that cannot be read ({problem})", "nothing needs to be done if it is once"
-        )
+        self._fault("llm", f"it sent something that cannot be read ({problem})", "it is passed over")
 
     # ------------------------------------------------------------------ telling
 

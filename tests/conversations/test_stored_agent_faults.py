@@ -258,20 +258,24 @@ async def test_the_stored_greeting_of_the_second_conversation_is_not_heard_again
             assert talk.sound(2) == SOUND
 
 
-async def test_what_was_to_be_said_and_a_tools_result_survive_the_loss() -> None:
+async def test_new_instructions_what_was_to_be_said_and_a_tools_result_survive_the_loss() -> None:
     async with Stage() as stage:
         tool = vendor.client_tool_call("tc_1", "look_up", {}, 2)
         asked = Expect({"type": "user_message", "text": lambda text: text.endswith("A person joins.")})
+        kind = Expect(
+            {"type": "contextual_update", "context_id": "instructions", "text": lambda text: "Be kind." in text}
+        )
         result = Expect({"type": "contextual_update", "text": lambda text: "look_up" in text and "found" in text})
         scripted(
             stage,
-            [*greeting(), Send(tool), asked, Abort()],
-            [Expect(BEGIN), Send(vendor.metadata()), Expect({"type": "contextual_update"}), asked,
+            [*greeting(), Send(tool), kind, asked, Abort()],
+            [Expect(BEGIN), Send(vendor.metadata()), kind, Expect({"context_id": "so_far"}), asked,
              *reply("A person joins.", 1), result],
         )  # fmt: skip
         async with talking(stage.http, stored(first_message="Hello.")) as talk:
             asked_for = await talk.until(ToolAsked)
             await talk.until(ReplyEnded)
+            talk.conversation.update(stored(system_prompt="Be kind."))
             await talk.conversation.speak("A person joins.")
             await talk.until(ReplyEnded, 2)
             assert [said.kind for said in talk.of(ReplyStarted)] == ["greeting", "say"]
@@ -352,6 +356,15 @@ async def test_words_that_were_still_to_be_said_when_the_vendor_left_are_told_as
             await talk.conversation.speak("Goodbye.")
             fault = await talk.until(Faulted)
             assert (fault.stage, fault.fatal) == ("tts", False)
+
+
+async def test_a_typed_turn_after_the_vendor_left_ends_the_call_instead_of_silence() -> None:
+    async with Stage() as stage:
+        scripted(stage, [Expect(BEGIN), Send(vendor.metadata()), Close(1000)])
+        async with talking(stage.http) as talk:
+            await talk.until(ToolAsked)
+            await talk.conversation.read("One more thing.")
+            assert (await talk.until(Faulted)).fatal
 
 
 # ---------------------------------------------------------------------------------------------------- the way in
