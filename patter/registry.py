@@ -60,11 +60,13 @@ TTS: dict[str, Entry] = {
 _STAGES: dict[str, dict[str, Entry]] = {"stt": STT, "tts": TTS}
 
 
-def add_provider(stage: Stage, name: str, make: Maker | str, *, key: str = "") -> None:
+def add_provider(
+    stage: Stage, name: str, make: Maker | str, *, key: str = "", vouch: Maker | str = "", warm: Maker | str = ""
+) -> None:
     """Let `STTConfig(name, …)` or `TTSConfig(name, …)` use a provider of your own. Raises ValueError for a taken name.
 
     `make(config, bench)` gets the settings and a `providers.bench.Bench`; given as "module:function" it is imported when it
-    is first asked for. `key` says whose key of the `Patter` is used without an `api_key`: one of `VENDORS`."""
+    is first asked for. `key` says whose key of the `Patter` is used without an `api_key`: one of `VENDORS`. `vouch` and `warm` as in `Entry`."""
     if stage not in _STAGES:
         raise ValueError(f"stage must be one of {', '.join(_STAGES)}, not {stage!r}")
     if key and key not in VENDORS:
@@ -72,7 +74,7 @@ def add_provider(stage: Stage, name: str, make: Maker | str, *, key: str = "") -
     entries = _STAGES[stage]
     if name in entries and entries[name].make != make:
         raise ValueError(f"there is a {stage} provider {name!r} already: choose another name")
-    entries[name] = Entry(make, key)
+    entries[name] = Entry(make, key, vouch, warm)
 
 
 def add_from_file(stage: Stage, reference: str, make: Maker, source: str, digest: str) -> str:
