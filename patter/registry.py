@@ -66,7 +66,8 @@ def add_provider(
     """Let `STTConfig(name, …)` or `TTSConfig(name, …)` use a provider of your own. Raises ValueError for a taken name.
 
     `make(config, bench)` gets the settings and a `providers.bench.Bench`; given as "module:function" it is imported when it
-    is first asked for. `key` says whose key of the `Patter` is used without an `api_key`: one of `VENDORS`. `vouch` and `warm` as in `Entry`."""
+    is first asked for. `key` says whose key of the `Patter` is used without an `api_key`: one of `VENDORS`.
+    `vouch` and `warm` are as in `Entry`."""
     if stage not in _STAGES:
         raise ValueError(f"stage must be one of {', '.join(_STAGES)}, not {stage!r}")
     if key and key not in VENDORS:
