@@ -45,6 +45,7 @@ STT: dict[str, Entry] = {
         "patter.providers.openai_audio.transcription_maker:make",
         key="openai",
         vouch="patter.providers.openai_audio.transcription_maker:vouch",
+        warm="patter.providers.openai_audio.transcription_maker:warm",
     ),
     "embedded": Entry("patter.providers.embedded.maker:make_transcriber"),
 }
