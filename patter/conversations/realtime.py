@@ -111,6 +111,7 @@ class RealtimeConversation:
     async def read(self, text: str) -> None:
         """The caller's turn as text: answer it."""
         if self._speaker is not None:
+            self._speaker.responses.overtaken()
             self._send(create(self._memory.typed(text)))
             self._speaker.answer()
 
@@ -194,7 +195,8 @@ class RealtimeConversation:
     # ------------------------------------------------------------------ sessions
 
     async def _open(self) -> Link:
-        target = realtime_target(self._key, self._agent.model, self._agent.realtime.base_url, self._shape)
+        address = self._brief.agent.realtime.base_url  # of the whole call, whatever its agent becomes
+        target = realtime_target(self._key, self._agent.model, address, self._shape)
         link = await connect(self._dialer, target, self._settings, self._shape)
         self._tell(ConnectionUsed(STAGE, OPENAI.name, link.socket.reused, link.socket.connect_ms))
         return link
@@ -332,6 +334,8 @@ class RealtimeConversation:
             case Other():
                 pass
             case VoiceBegan() | VoiceEnded() | Committed() | CallerWords() | CallerUnclear():
+                if isinstance(event, Committed):
+                    self._speaker.responses.overtaken()
                 self._ear.take(event)
             case SessionTold():
                 if self._link is not None:

@@ -61,13 +61,14 @@ class Ear:
 
     def hear(self, chunk: AudioChunk) -> None:
         """A frame, in the order it came."""
+        ms = chunk.ms
         self._recent.append(chunk)
-        self._recent_ms += chunk.ms
+        self._recent_ms += ms
         while self._recent_ms > self._keep_ms:
             self._recent_ms -= self._recent.popleft().ms
-        now = self._heard_at = self._clock.now()
+        self._heard_at = self._clock.now()
         if self._link is not None:
-            self._link.hear(chunk, now)
+            self._link.hear(chunk, ms, self._heard_at)
 
     def listen(self, link: Link | None) -> None:
         """Another session hears the caller from now on (None: none for a while), beginning with what no session has used."""
@@ -77,7 +78,7 @@ class Ear:
             self._keep_ms = LONGEST_MS
             return
         for chunk in self._recent:
-            link.hear(chunk, self._heard_at)
+            link.hear(chunk, chunk.ms, self._heard_at)
         if not self._open:
             self._settle()
         elif self._speaking:

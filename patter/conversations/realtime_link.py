@@ -59,11 +59,11 @@ class Link:
         """Say something; False when the session is gone (its reader is told why)."""
         return self.socket.send(event)
 
-    def hear(self, chunk: AudioChunk, at: float) -> None:
-        """A frame of the caller's, received at `at`: spliced in as it came, if the server takes that very format."""
-        self.appended_ms += chunk.ms
+    def hear(self, chunk: AudioChunk, ms: float, at: float) -> None:
+        """A frame of the caller's, `ms` long, received at `at`: spliced in as it came, if the server takes that format."""
+        self.appended_ms += ms
         self._appended_at = at
-        if chunk.format == self.hears:
+        if chunk.format is self.hears or chunk.format == self.hears:
             self.socket.send(append(chunk.base64 or _base64(chunk.data)))
         elif self.hears is not None:
             converter = self._converter

@@ -40,7 +40,9 @@ class Memory:
     # ------------------------------------------------------------------ the caller
 
     def heard(self, item_id: str, sound: Sequence[AudioChunk]) -> None:
-        """An utterance whose words are not known yet."""
+        """An utterance whose words are not known yet. Only the newest one's sound is kept: words come in a second or two."""
+        for entry in self._entries:
+            entry.sound = ()
         self._entries.append(Entry("caller", item_id, sound=sound))
 
     def understood(self, item_id: str, text: str) -> None:

@@ -158,11 +158,25 @@ class Responses:
             self._queue.remove(reply)
         current = self._current
         if current is not None and current.reply is reply and not current.stopped:
-            current.stopped = reply.broken = True
-            if self._link is not None:
-                self._link.send(cancel(current.response_id, CANCEL))
-            self._disarm()
-            self._timer = self._clock.call_later(STOPPING_S, lambda: self._over_after_all(current))
+            reply.broken = True
+            self._stop(current)
+
+    def overtaken(self) -> None:
+        """The caller has said something else: an answer of the server's own that nobody asked for is out of date."""
+        unasked, self._unasked = self._unasked, None
+        for piece in unasked.kept if unasked is not None else ():
+            if isinstance(piece, ResponseEnded):
+                self._maker.unwanted(piece, None)
+        current = self._current
+        if current is not None and current.reply is None and not current.stopped:
+            self._stop(current)
+
+    def _stop(self, response: _Response) -> None:
+        response.stopped = True
+        if self._link is not None:
+            self._link.send(cancel(response.response_id, CANCEL))
+        self._disarm()
+        self._timer = self._clock.call_later(STOPPING_S, lambda: self._over_after_all(response))
 
     def advance(self) -> None:
         """Ask for the next response, if nothing is being made."""

@@ -237,13 +237,22 @@ async def test_a_server_that_interrupts_by_itself_withdraws_the_reply() -> None:
 
 
 async def test_a_server_that_answers_by_itself_is_not_asked_twice() -> None:
-    async with house(manners=Manners(answers_itself=True)) as vendor, talking(realtime_agent(vendor.base_url)) as talk:
+    async with (
+        house("First.", "Second.", manners=Manners(answers_itself=True)) as vendor,
+        talking(realtime_agent(vendor.base_url)) as talk,
+    ):
         talk.answers = False
         talk.speaks()
-        ended = await talk.until(UtteranceEnded)
+        await talk.until(UtteranceEnded)
         await talk.true(lambda: [event for event in vendor.seen.sent if event["type"] == "response.done"])
-        assert talk.of(ReplyStarted) == []
+        assert talk.of(ReplyStarted) == []  # it was a cough: nobody asks for an answer
+        talk.speaks()
+        ended = await talk.until(UtteranceEnded, 2)
         await talk.conversation.reply(ended.utterance)
         await talk.until(ReplyEnded)
-        assert talk.text(1) == "You said: do you deliver."
+        assert talk.text(1) == "Second."
         assert not sent(vendor, "response.create")
+        assert [line.split()[0] for line in vendor.sessions[0].conversation.log] == ["delete"]
+        await talk.conversation.read("typed")
+        await talk.until(ReplyEnded, 2)
+        assert talk.text(2) == "Nothing more."
