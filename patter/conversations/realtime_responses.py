@@ -31,7 +31,7 @@ from patter.wire.openai_realtime_events import (
 Piece = ItemBegan | Sound | Words | CallMade
 Made = ResponseBegan | Piece | ResponseEnded
 
-STOPPING_S = 1.5  # a response that was stopped is over within a round trip
+STOPPING_S = 1.0  # a response that was stopped is over within a round trip
 RETRY_S = 0.25
 BLOCKED_TRIES = 20
 CANCEL = "cut_response"

@@ -26,7 +26,7 @@ from tests.support.realtime_talk import house, judge, realtime_agent, sent, talk
 pytestmark = pytest.mark.anyio
 
 GREETING = "Tulip and Fern, good morning, how may I help you?"
-SLOW = Manners(pause_s=0.03, piece_ms=100)
+SLOW = Manners(pause_s=0.015, piece_ms=100)
 TOOL = {"name": "price_of", "description": "A price.", "parameters": {"type": "object", "properties": {}}}
 
 

@@ -20,7 +20,7 @@ from tests.support.realtime_talk import house, judge, realtime_agent, sent, talk
 
 pytestmark = pytest.mark.anyio
 
-SLOW = Manners(pause_s=0.03, piece_ms=100)
+SLOW = Manners(pause_s=0.015, piece_ms=100)
 TOOL = {"name": "price_of", "description": "A price.", "parameters": {"type": "object", "properties": {}}}
 
 
