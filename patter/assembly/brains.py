@@ -31,6 +31,7 @@ class Brains:
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
         self.servers: Sequence[Found] = ()
+        self._chains: dict[tuple[LLMConfig | None, ...], FallbackResponder] = {}
 
     def needs_search(self, agent: Agent, on_message: OnMessage | None) -> bool:
         """Whether a server on this machine would be used if there were one."""
@@ -43,8 +44,13 @@ class Brains:
         first = self._model(agent.llm or LLMConfig(), notes)
         if first is None:
             return ScriptResponder()
-        others = [model for config in agent.llm_fallbacks if (model := self._model(config, notes)) is not None]
-        return FallbackResponder([first, *others]) if others else first
+        if not agent.llm_fallbacks:
+            return first
+        place = (agent.llm, *agent.llm_fallbacks)
+        if place not in self._chains:  # shared by all calls: who is out is out for all of them
+            others = [model for config in agent.llm_fallbacks if (model := self._model(config, notes)) is not None]
+            self._chains[place] = FallbackResponder([first, *others])
+        return self._chains[place]
 
     def chat(self, config: LLMConfig) -> OpenAIChat | None:
         """The model that these settings name; None if they name none and there is no key."""

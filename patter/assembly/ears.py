@@ -18,26 +18,32 @@ from patter.providers.embedded.whisper_model import recognition_missing
 from patter.providers.level_detector import LevelDetector
 from patter.registry import maker_of
 
+AGAIN = 2
+"""How often the first recogniser is made anew when it and all others have failed: an outage of a moment ends no call."""
+
 Recogniser = Transcriber | StreamingTranscriber
 
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """One call's ears: a recogniser of utterances with the `detector` that finds them, or one that finds them itself."""
+    """One call's ears: `makers` of recognisers, in the order in which they are tried, and what finds utterances for those
+    that do not find them themselves. `first` is what the first maker will give."""
 
-    recogniser: Recogniser
-    detector: VoiceDetector | None
-    others: tuple[Callable[[], Recogniser], ...] = ()
+    first: Recogniser
+    makers: tuple[Callable[[], Recogniser], ...]
+    detector: VoiceDetector
 
-    @property
-    def transcriber(self) -> Transcriber | None:
-        """The recogniser, if it is told where utterances are."""
-        return None if streams(self.recogniser) else self.recogniser  # type: ignore[return-value]
 
-    @property
-    def listener(self) -> StreamingTranscriber | None:
-        """The recogniser, if it finds them itself."""
-        return self.recogniser if streams(self.recogniser) else None  # type: ignore[return-value]
+class _Maker:
+    """Makes a recogniser whenever one is wanted; the first is there already."""
+
+    def __init__(self, ready: Recogniser, make: Callable[[], Recogniser]) -> None:
+        self._ready: Recogniser | None = ready
+        self._make = make
+
+    def __call__(self) -> Recogniser:
+        made, self._ready = self._ready, None
+        return made if made is not None else self._make()
 
 
 class LateDetector:
@@ -73,11 +79,6 @@ class LateDetector:
         return self._detector.probabilities(pcm_16k)
 
 
-def streams(recogniser: Recogniser) -> bool:
-    """Whether a recogniser is given every frame and decides itself when the caller pauses."""
-    return not hasattr(recogniser, "pause")
-
-
 class Ears:
     """Picks what hears. `gap` says, as a sentence, why the embedded recogniser cannot be used ("" = it can)."""
 
@@ -94,7 +95,9 @@ class Ears:
             notes.append(f"{self.gap or self._deaf} Until then, type the caller's words.")
             return None
         makers = [self._maker(config, agent, hears, plays, notes) for config in usable]
-        return Hearing(makers[0](), self._detector(), tuple(makers[1:]))
+        recogniser = makers[0]()
+        first = _Maker(recogniser, makers[0])
+        return Hearing(recogniser, (first, *makers[1:], *[first] * AGAIN), self._detector())
 
     def _missing(self, config: STTConfig) -> bool:
         return config.provider == builders.embedded_stt().provider and bool(self.gap or self._deaf)

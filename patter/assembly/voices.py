@@ -14,6 +14,7 @@ from patter.models import Agent, TTSConfig
 from patter.ports import Synthesizer
 from patter.providers.embedded.hibari import voice_missing
 from patter.providers.fallback_voice import FallbackVoice
+from patter.providers.speech_cache import CachedVoice
 from patter.turns.sentences import SentenceCutter
 
 
@@ -23,6 +24,7 @@ class Voices:
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
         self.gap = voice_missing()
+        self._together: dict[tuple[CachedVoice, ...], FallbackVoice] = {}
 
     def pick(self, agent: Agent, plays: AudioFormat, notes: list[str]) -> Synthesizer | None:
         """What speaks in this call; None, with a note, when nothing can. Raises ProviderError."""
@@ -35,7 +37,12 @@ class Voices:
             for text in fixed_texts(agent):
                 for sentence in sentences(text):
                     voice.keep(sentence)
-        return FallbackVoice(voices, self._stock.clock) if len(voices) > 1 else voices[0]
+        if len(voices) == 1:
+            return voices[0]
+        together = tuple(voices)
+        if together not in self._together:  # shared by all calls: who is out is out for all of them
+            self._together[together] = FallbackVoice(voices, self._stock.clock)
+        return self._together[together]
 
     async def prepare(self, agent: Agent, plays: AudioFormat) -> None:
         """Make the first voice ready, and the greeting's sound. Raises ProviderError."""

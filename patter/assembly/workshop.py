@@ -206,19 +206,16 @@ class Workshop:
         pipeline = Pipeline(
             responder=responder,
             clock=self._clock,
-            transcriber=hearing.transcriber if hearing else None,
             detector=hearing.detector if hearing else None,
             turn_model=self._turn_model if hearing and agent.turn_taking.turn_model else None,
             synthesizer=synthesizer,
-            listener=hearing.listener if hearing else None,
-            fallback_ears=hearing.others if hearing else (),
+            fallback_ears=hearing.makers if hearing else (),
             drafts=on_message is None,
         )
-        recogniser = hearing.recogniser if hearing else None
         return Outfit(
             pipeline,
             *rework(session, agent),
-            stt=_name(recogniser),
+            stt=_name(hearing.first if hearing else None),
             llm=_name(responder),
             tts=_name(synthesizer),
             notes=tuple(notes),

@@ -88,7 +88,7 @@ class Hearing:
                 ears = self._ears_of(make())
                 await ears.start(self._hears, self._tasks)
             except ProviderError as error:
-                self._makers.popleft()
+                self._drop(make, error)
                 self._given_up(error)
             else:
                 self._makers.popleft()
@@ -113,6 +113,12 @@ class Hearing:
         failed, self._ears = self._ears, None
         if not self._closed:
             self._tasks.start_soon(self._change, failed, error)
+
+    def _drop(self, make: Callable[[], Recogniser], error: ProviderError) -> None:
+        """This one is not tried now, and not again either if that would not help."""
+        self._makers.popleft()
+        if not error.retryable:
+            self._makers = deque(other for other in self._makers if other is not make)
 
     async def _change(self, failed: Ears | StreamingEars | None, error: ProviderError) -> None:
         if failed is not None:

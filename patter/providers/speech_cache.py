@@ -124,6 +124,7 @@ class CachedVoice:
 
     def __init__(self, synthesizer: Synthesizer, cache: SpeechCache, kind: Hashable = ()) -> None:
         self._voice, self._cache, self._kind = synthesizer, cache, kind
+        self._owed: dict[Key, list[Spent]] = {}  # what was made ahead costs the first call that hears it
 
     @property
     def name(self) -> str:
@@ -151,15 +152,18 @@ class CachedVoice:
     async def prepare(self, text: str) -> list[Spent | ConnectionUsed | Faulted]:
         """Synthesise this text ahead and keep it. Raises ProviderError.
 
-        Returns what it cost and how it went, for whoever follows the call; nothing of that if the sound was there already."""
+        Returns what it cost and how it went; nothing of that if the sound was there already. The cost is told again to the
+        first call that hears it."""
         self.keep(text)
-        if self._cache.find(self._key(text)) is not None or not speakable(text):
+        key = self._key(text)
+        if self._cache.find(key) is not None or not speakable(text):
             return []
         told: list[Spent | ConnectionUsed | Faulted] = []
         async with aclosing(self.synthesize(text)) as pieces:
             told += [piece async for piece in pieces if not isinstance(piece, AudioChunk)]
         if not any(isinstance(piece, Spent) for piece in told):
             told.append(Spent({"characters": float(len(text))}))
+        self._owed[key] = [piece for piece in told if isinstance(piece, Spent) and piece.amounts]
         return told
 
     async def synthesize(self, text: str) -> AsyncGenerator[SynthesizerPiece, None]:
@@ -180,7 +184,8 @@ class CachedVoice:
                 if fresh := given.fresh(chunk):
                     yield fresh
             if making.whole:
-                yield Spent({})
+                for spent in self._free(key):
+                    yield spent
                 return
         given.again()
         kept = self._cache.find(key)
@@ -189,10 +194,15 @@ class CachedVoice:
                 async for piece in made:
                     yield piece
             return
-        yield Spent({})
+        for spent in self._free(key):
+            yield spent
         for chunk in kept:
             if fresh := given.fresh(chunk):
                 yield fresh
+
+    def _free(self, key: Key) -> list[Spent]:
+        """What kept sound costs: nothing, unless nobody has paid for it yet."""
+        return self._owed.pop(key, None) or [Spent({})]
 
     async def aclose(self) -> None:
         """Close the synthesizer; the cache stays."""

@@ -13,7 +13,7 @@ from patter.agentfile import AgentFile
 RING_TIMEOUT_S = 30.0  # about six rings: longer than most people need, shorter than most mailboxes wait
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Order:
     """One outbound call. Numbers in E.164. `voicemail` is left word for word if a machine answers (it implies
     `detect_machine`); `file` is this call's own agent with its own `on_message`."""

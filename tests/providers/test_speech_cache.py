@@ -67,7 +67,7 @@ def sound(pieces: list[SynthesizerPiece]) -> bytes:
 WHOLE = b"".join(TEXT.encode()[:8] + bytes([number]) for number in range(4))
 
 
-async def test_what_was_prepared_comes_at_once_and_free() -> None:
+async def test_what_was_prepared_comes_at_once_and_costs_only_who_hears_it_first() -> None:
     inner = SlowVoice()
     voice = CachedVoice(inner, SpeechCache())
     told = await voice.prepare(TEXT)
@@ -76,7 +76,9 @@ async def test_what_was_prepared_comes_at_once_and_free() -> None:
     pieces = await said(voice)
     assert anyio.current_time() == began
     assert sound(pieces) == WHOLE
-    assert [piece for piece in pieces if not isinstance(piece, AudioChunk)] == [Spent({})]
+    assert [piece for piece in pieces if not isinstance(piece, AudioChunk)] == [Spent({"characters": 18.0})]
+    again = await said(voice)
+    assert [piece for piece in again if not isinstance(piece, AudioChunk)] == [Spent({})]
     assert inner.said == [TEXT]
     assert await voice.prepare(TEXT) == []
     assert await voice.prepare("...") == []
