@@ -72,12 +72,14 @@ class Patience:
         self._chronicle = chronicle
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when the silence is too long
         self._owed = False
         self._apologised = False
 
     def owe(self) -> None:
         """It is the agent's turn to say something."""
         self._owed, self._apologised = True, False
+        self.close()
         self._wait()
 
     def heard(self) -> None:
@@ -100,13 +102,24 @@ class Patience:
             self._timer = None
 
     def _wait(self, after_ms: float = 0.0) -> None:
-        self.close()
+        """Let the silence count from `after_ms` on. A timer that runs is not set anew: it looks again when it is early."""
         limit_ms = self._party.agent.recovery.silence_limit_ms
-        if limit_ms > 0:
-            self._timer = self._clock.call_later((after_ms + limit_ms) / 1000, partial(self._overdue, limit_ms))
+        if limit_ms <= 0:
+            self.close()
+            return
+        self._due = self._clock.now() + (after_ms + limit_ms) / 1000
+        if self._timer is None:
+            self._timer = self._clock.call_later((after_ms + limit_ms) / 1000, partial(self._rang, limit_ms))
+
+    def _rang(self, limit_ms: int) -> None:
+        left_s = self._due - self._clock.now()
+        if left_s > HARDLY_MS / 1000:
+            self._timer = self._clock.call_later(left_s, partial(self._rang, limit_ms))
+        else:
+            self._timer = None
+            self._overdue(limit_ms)
 
     def _overdue(self, limit_ms: int) -> None:
-        self._timer = None
         if not self._owed and not self._floor.unfinished:
             return
         if self._party.over or self._party.deaf or self._closing.leaving:
@@ -120,7 +133,7 @@ class Patience:
 
     async def _apologise(self, limit_ms: int) -> None:
         problem = f"no answer was heard for {limit_ms / 1000:g} s"
-        self._chronicle.faulted(Faulted("agent", "", problem, "see the faults before it, if there are any"))
+        self._chronicle.faulted(Faulted("agent", self._party.agent.provider, problem))
         self._apologised = True
         self._wait()
         text = self._party.agent.recovery.apology.strip()
