@@ -51,6 +51,8 @@ class Ear:
         self._heard_at = self._unused_ms = 0.0
         self._partial: dict[str, str] = {}
         self._answered: set[str] = set()
+        self._wordless: set[str] = set()  # utterances that this session has not written down yet
+        self._orphans: set[str] = set()  # those of earlier sessions, which nobody will write down
 
     @property
     def idle(self) -> bool:
@@ -74,6 +76,10 @@ class Ear:
         """Another session hears the caller from now on (None: none for a while), beginning with what no session has used."""
         self._link = link
         self._partial.clear()
+        self._orphans |= self._wordless
+        self._wordless.clear()
+        for utterance in self._orphans & self._answered:
+            self._understand_no_more(utterance)
         if link is None:
             self._keep_ms = LONGEST_MS
             return
@@ -81,21 +87,26 @@ class Ear:
             link.hear(chunk, chunk.ms, self._heard_at)
         if not self._open:
             self._settle()
-        elif self._speaking:
+        else:
             began = self._sessions = self._sessions + 1
             self._clock.call_later(LOST_S, lambda: self._lost(began))
 
     def _lost(self, session: int) -> None:
         """The session that took over has heard nothing of the utterance: as far as anybody knows the caller is silent."""
-        if self._sessions == session and self._speaking:
-            self._open = self._speaking = False
-            self._settle()
-            now = self._ended_at = self._clock.now()
+        if self._sessions != session or not self._open:
+            return
+        now = self._clock.now()
+        if self._speaking:
+            self._ended_at = now
             self._tell(SpeechStopped(now, now))
+        self._open = self._speaking = False
+        self._settle()
 
     def answered(self, utterance: str) -> None:
         """The utterance is being answered: its partial words interrupt nothing any more."""
         self._answered.add(utterance)
+        if utterance in self._orphans:
+            self._understand_no_more(utterance)
 
     def take(self, event: Heard) -> None:
         """What the session says of the caller."""
@@ -138,6 +149,8 @@ class Ear:
             self._ended_at = self._heard_at or now
         self._memory.heard(item_id, tuple(self._recent) if self.model else ())
         self._open = self._speaking = False
+        if self.model:
+            self._wordless.add(item_id)
         self._settle(self._unused_ms)
         self._tell(UtteranceEnded("", self._ended_at, now, now, now, utterance=item_id))
 
@@ -152,8 +165,15 @@ class Ear:
         if item_id not in self._answered and words.strip():
             self._tell(CallerPartial(words.strip(), self._clock.now()))
 
+    def _understand_no_more(self, utterance: str) -> None:
+        """The session that would have written it down is gone; the next one answers it by its sound."""
+        self._orphans.discard(utterance)
+        self._answered.discard(utterance)
+        self._tell(CallerTranscribed(utterance, "", self._clock.now()))
+
     def _understood(self, item_id: str, text: str) -> None:
         self._partial.pop(item_id, None)
         self._answered.discard(item_id)
+        self._wordless.discard(item_id)
         self._memory.understood(item_id, text)
         self._tell(CallerTranscribed(item_id, text, self._clock.now()))

@@ -121,6 +121,7 @@ async def test_an_utterance_that_nobody_had_written_down_goes_with_the_call_as_s
         assert talk.text(1) == "You said: do you deliver."
         assert remembered(vendor) == [("user", "do you deliver")]
         assert heard[1] >= 400 * 48
+        assert [words.text for words in talk.of(CallerTranscribed)] == [""]
 
 
 async def test_an_answer_that_breaks_off_goes_on_where_its_sound_stopped() -> None:
