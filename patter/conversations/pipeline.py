@@ -97,7 +97,7 @@ class Pipeline:
             prepare=self._prepare,
             discard=self._discard,
         )
-        self._hears = first is not None
+        self._hears = first is not None or bool(fallback_ears)
         self._drafts = drafts
         self._synthesizer = synthesizer
         self._context = Context()
