@@ -57,6 +57,7 @@ GIVEN_BACK_S = 1.0
 MODEL = "convai"
 END_CALL = "end_call"
 LEFT = "end_call_by_closing"
+ANSWER_FIRST_S = 3.0  # an answer that has not begun by then is late: something else may be said instead of it
 
 
 class StoredAgent:
@@ -78,6 +79,7 @@ class StoredAgent:
         self._tools: dict[str, str] = {}  # that are running on our side, by id: their names
         self._known = ("", 0.0)  # the caller's words that the vendor has, and until when the session may give them back
         self._owed = ""  # the caller's words that have no answer yet
+        self._owed_until = 0.0  # so long that answer comes before anything else is asked for
         self._instructed = ""  # the newest instructions, if they changed during the call
         self._ending = ""  # the tool that ends the call, once the agent has used it
         self._closed = self._resumed = False
@@ -143,7 +145,7 @@ class StoredAgent:
             self._replies.turn()
             return
         self._context.caller(text)
-        self._owed = text
+        self._owed, self._owed_until = text, self._clock.now() + ANSWER_FIRST_S
         self._replies.settle()
         self._replies.turn()
         if not self._link.send(wire.write_user_message(text)) and self._ending:
@@ -197,7 +199,7 @@ class StoredAgent:
         """Ask for the next thing to be said, once what is being said has been heard: a typed turn would cut it."""
         if not self._says or self._closed or self._held is not None:
             return
-        wait = self._replies.busy_until - self._clock.now()
+        wait = max(self._replies.busy_until, self._owed_until if self._owed else 0.0) - self._clock.now()
         if wait > 0:
             self._clock.call_later(wait, self._may_say)
             return
@@ -277,7 +279,7 @@ class StoredAgent:
             self._known = (text, now + GIVEN_BACK_S)  # the vendor speaks on: "uh-huh" takes no floor
             self._tell(UtteranceEnded(text, *times))
             return
-        self._owed = text
+        self._owed, self._owed_until = text, self._clock.now() + ANSWER_FIRST_S
         self._replies.turn()
         self._tell(UtteranceEnded(text, *times, answered=True))
 

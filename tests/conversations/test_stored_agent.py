@@ -275,6 +275,21 @@ async def test_words_of_its_own_instead_are_told() -> None:
         assert "words of its own" in talk.of(Faulted)[0].problem
 
 
+async def test_what_is_to_be_said_waits_for_the_answer_that_is_owed() -> None:
+    async def answers(history: History) -> Turn:
+        said = history[-1][1]
+        return Turn(said.partition(": ")[2] if ": " in said else "We open at eight.")
+
+    async with LoopbackConvai(agent(first_message="", think=answers)) as vendor, talking(vendor.stage.http) as talk:
+        await talk.conversation.read("When do you open?")
+        await talk.conversation.speak("A person will join us.")
+        await talk.until(ReplyEnded, 2)
+        assert [(said.kind, text_of(talk, said.reply_id)) for said in talk.of(ReplyStarted)] == [
+            ("answer", "We open at eight."), ("say", "A person will join us."),
+        ]  # fmt: skip
+        assert talk.of(Faulted) == []
+
+
 async def test_a_guardrail_stops_a_reply_before_its_sound_and_has_something_else_said() -> None:
     def screen(so_far: str, text: str) -> tuple[str, str | None]:
         return ("I can't say that.", "secrets") if "secret" in text else (text, None)
