@@ -57,8 +57,11 @@ class Brains:
         key = config.api_key or ("" if config.base_url else self._stock.keys.openai)
         if not config.base_url and not key:
             return None
-        base_url = config.base_url or self._stock.keys.openai_url
-        return OpenAIChat(self._stock.http, api_key=key, model=config.model, base_url=base_url)
+        if config.base_url:
+            return OpenAIChat(self._stock.http, api_key=key, model=config.model, base_url=config.base_url)
+        elsewhere = self._stock.keys.openai_url  # another address of OpenAI: its models, its name and its prices
+        model = config.model or DEFAULT_MODEL
+        return OpenAIChat(self._stock.http, api_key=key, model=model, base_url=elsewhere, name="openai")
 
     async def vouch(self, agent: Agent) -> None:
         """Raise ProviderError where the model's key or name is refused."""

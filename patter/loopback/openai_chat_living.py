@@ -21,7 +21,7 @@ from patter.loopback.stage_http import Answer as Whole
 from patter.loopback.stage_http import Body, Visit
 
 COMPLETIONS, MODELS, MODEL = "/v1/chat/completions", "/v1/models", "/v1/models/{model}"
-USUAL_MODELS = ("gpt-5-mini", "gpt-4.1-mini", "gpt-4o-mini")
+USUAL_MODELS = ("gpt-6-luna", "gpt-5-mini", "gpt-4.1-mini")
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 LETTERS_PER_TOKEN = 4
 ARGUMENTS_AT_A_TIME = 8  # letters of a tool's arguments in one event, as tokens come

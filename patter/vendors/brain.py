@@ -56,7 +56,7 @@ class Brain:
 def improvised(messages: Sequence[Mapping[str, Any]], tools: Tools, now: datetime) -> Agent:
     """An agent with rules for this conversation: the time, the tools whose words were said, and an echo for the rest."""
     said = [str(message["content"]) for message in messages if message["role"] == "user" and message["content"]]
-    rules = [ScriptRule(TIME, f"It is {clock_words(now)}.")]
+    rules = [ScriptRule(TIME, f"It is {clock_words(now)}")]
     for tool in tools:
         fitting = tuple(text for text in said if _best(text, tools) is tool)
         if fitting:

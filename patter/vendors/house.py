@@ -31,7 +31,7 @@ from patter.vendors.senses import Senses
 
 STAGES = ("stt", "llm", "tts")
 MODELS = (
-    "gpt-5-mini", "gpt-4.1-mini", "gpt-4o-mini", "gpt-realtime-2.1", "gpt-realtime-mini", "gpt-4o-mini-tts",
+    "gpt-6-luna", "gpt-5-mini", "gpt-4.1-mini", "gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-4o-mini-tts",
     "gpt-transcribe", "gpt-live-transcribe", "gpt-4o-transcribe", "whisper-1",
 )  # fmt: skip
 """What the list of models shows; others are good as well."""
@@ -63,7 +63,7 @@ class VendorHouse:
         hears = replace(usual, answer_s=delays.stt, update_ms=usual.update_ms if senses.quick else _SLOW_MS)
         self.stage = stage
         self.chat = LivingChat(answer, models=MODELS, any_model=True, thinks_s=delays.llm)
-        manners = Manners(thinks_s=delays.llm, writes_s=max(0.01, delays.stt))
+        manners = Manners(thinks_s=delays.llm, writes_s=max(0.01, delays.stt), seconds_billed=True)
         self.realtime = LoopbackRealtime(
             answer=self._respond, transcribe=self._hear_24k, synthesize=self._speak_24k, manners=manners
         )
