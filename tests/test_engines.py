@@ -32,7 +32,7 @@ from tests.support.vendor_house import ENGINES, Mind, patter_of, vendor_house
 pytestmark = pytest.mark.anyio
 
 PATIENCE_S = 30.0  # the machine is shared
-QUIET = MULAW_8K.bytes_for(300)  # longer than the gap between two words
+QUIET = MULAW_8K.bytes_for(200)  # longer than the gap between two words
 GREETING = "alpha bravo"
 GOLF_HOTEL = speech("golf", "hotel", line=PCM_24K)
 LONG = "juliett kilo lima mike november juliett kilo lima mike november"

@@ -127,8 +127,8 @@ def _fault(text: str) -> str:
 
 async def _play(chosen: argparse.Namespace, agent: Agent | None) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        made = await senses((agent.language if agent else "") or "en", os.environ.get("PATTER_STT_MODEL", ""))
-        async with _Street(chosen.port) as stage:
+        async with _Street(chosen.port) as stage:  # a port that is taken is told before anything is loaded
+            made = await senses((agent.language if agent else "") or "en", os.environ.get("PATTER_STT_MODEL", ""))
             house = VendorHouse(
                 stage,
                 made,

@@ -13,13 +13,13 @@ from patter.audio.format import PCM_24K
 from patter.builders import Keys
 from patter.loopback.openai_chat_living import Call, Messages, Tools, text_of
 from patter.loopback.stage import Stage
-from patter.models import STTConfig, TTSConfig
+from patter.models import RealtimeConfig, STTConfig, TTSConfig
 from patter.vendors.house import NO_DELAYS, Delays, VendorHouse
 from patter.vendors.senses import Senses
 from tests.support.tone_speech import WORDS, speech, understood
 
 ENGINES: Mapping[str, Mapping[str, Any]] = {
-    "openai_realtime": {"provider": "openai_realtime"},
+    "openai_realtime": {"provider": "openai_realtime", "realtime": RealtimeConfig(silence_ms=300)},
     "elevenlabs_convai": {"provider": "elevenlabs_convai", "agent_id": "agent_of_the_house"},
     "pipeline": {
         "provider": "pipeline",
