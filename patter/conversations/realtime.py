@@ -225,7 +225,7 @@ class RealtimeConversation:
             problem = await self._follow(link)
             if self._closed or self._link is not link:
                 continue  # it was replaced at a quiet moment
-            await link.aclose()
+            self._tasks.start_soon(link.aclose)  # a goodbye may take seconds when nobody is there
             await self._replace(problem)
 
     async def _follow(self, link: Link) -> ProviderError:
@@ -251,7 +251,7 @@ class RealtimeConversation:
         self._link = None
         self._look_no_more()
         self._ear.listen(None)
-        self._speaker.part()
+        self._speaker.part(problem if self._stuck else None)
         lived = self._clock.now() - self._began_at
         self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_S else 0
         self._fault(problem)

@@ -81,12 +81,12 @@ class Speaker:
         self._carry_over(cut_off)
         self.responses.advance()
 
-    def part(self) -> None:
-        """The session is gone: what was being made goes on in the next one."""
+    def part(self, stuck: ProviderError | None = None) -> None:
+        """The session is gone: what was being made goes on in the next one; `stuck`: as a failed try."""
         self._link = None
-        self._carry_over(self.responses.part())
+        self._carry_over(self.responses.part(), stuck)
 
-    def _carry_over(self, reply: Reply | None) -> None:
+    def _carry_over(self, reply: Reply | None, stuck: ProviderError | None = None) -> None:
         for known in self._replies.values():
             known.forget_items()
         if reply is None or reply.over:
@@ -95,6 +95,8 @@ class Speaker:
         self._memory.cut(reply.reply_id, reply.captions.break_off())
         if reply.tools:
             self._settle(reply)
+        elif stuck is not None:
+            self._try_again(reply, stuck)
         else:
             self.responses.ask(reply, first=True)
 
@@ -200,10 +202,12 @@ class Speaker:
     def failed(self, reply: Reply, error: ProviderError) -> None:
         """A response could not be made: one more try, then an apology, then nothing."""
         self._tell(Faulted("llm", error.provider, error.problem, error.fix))
+        if not reply.over:
+            self._try_again(reply, error)
+
+    def _try_again(self, reply: Reply, error: ProviderError) -> None:
         reply.tries += 1
         reply.broken = True
-        if reply.over:
-            return
         if reply.tries == 1 and error.retryable:
             self.responses.ask_again(reply)
         elif reply.words is None and self.apology and error.retryable:

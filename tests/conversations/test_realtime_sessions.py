@@ -184,6 +184,24 @@ async def test_a_model_that_falls_silent_is_asked_again_over_another_session() -
         assert talk.text(1) == "Here I am."
 
 
+async def test_a_model_that_stays_silent_is_given_up_in_the_end() -> None:
+    async def answer(prompt: Prompt) -> Line:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with (
+        LoopbackRealtime(answer=answer) as vendor,
+        talking(realtime_agent(vendor.base_url), patience_s=0.1) as talk,
+    ):
+        await talk.conversation.read("hello")
+        await talk.until(ReplyEnded)
+        await talk.until(ConnectionUsed, 4)
+        asked = [sent(vendor, "response.create", number) for number in range(len(vendor.sessions))]
+        assert [len(events) for events in asked] == [1, 1, 1, 0]
+        assert "technical problem" in asked[2][0]["response"]["instructions"]
+        assert not any(fault.fatal for fault in talk.of(Faulted))
+
+
 async def test_garbage_is_told_and_passed_over_until_it_is_too_much() -> None:
     async with house("One.") as vendor, talking(realtime_agent(vendor.base_url)) as talk:
         peer = vendor.sessions[0].peer
