@@ -67,6 +67,7 @@ class Call:
     answered_by: str = ""
     floor: str = "connecting"
     cost_so_far: float = 0.0
+    cost_measured: dict[str, float] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     turns: list[ev.TurnMeasured] = field(default_factory=list)
     usage: dict[tuple[str, str, str], dict[str, float]] = field(default_factory=dict)
@@ -96,12 +97,13 @@ class Call:
         return percentile(self.samples(), 95)
 
     def costs(self) -> dict[str, float]:
-        """USD by stage, summed over turns."""
+        """USD by stage: summed over turns, or of the whole call where that was told and is more (what no turn is charged)."""
         sums: dict[str, float] = {}
         for turn in self.turns:
             for stage, value in turn.cost.items():
                 sums[stage] = sums.get(stage, 0.0) + value
-        return sums
+        told = self.cost_measured
+        return {stage: max(sums.get(stage, 0.0), told.get(stage, 0.0)) for stage in sums | told}
 
     # ------------------------------------------------------------------ entries
 

@@ -246,8 +246,9 @@ def _turn(call: Call, event: ev.TurnMeasured) -> set[str]:
 
 def _cost(call: Call, event: ev.CostMeasured) -> set[str]:
     call.cost_so_far = max(call.cost_so_far, event.cost.get("total", 0.0))
+    call.cost_measured = event.cost
     call.unpriced |= set(event.unpriced)
-    return {"status"}
+    return {"status", "turns"}
 
 
 def _transfer(call: Call, event: ev.TransferRequested) -> set[str]:

@@ -12,11 +12,18 @@ STAGES = ("stt", "llm", "tts", "telephony")
 _UNITS = (("seconds", "s"), ("characters", "chars"), ("tokens", "tokens"), ("minutes", "min"))
 
 
+_TOKENS = {
+    "input_tokens": "tokens in", "cached_tokens": "cached", "output_tokens": "tokens out",
+    "input_text_tokens": "text in", "cached_text_tokens": "text cached", "output_text_tokens": "text out",
+    "input_audio_tokens": "audio in", "cached_audio_tokens": "audio cached", "output_audio_tokens": "audio out",
+}  # fmt: skip
+
+
 def amount(amounts: dict[str, float]) -> str:
     """Measured usage for reading: "41 chars", "3.2 s"."""
     parts = []
     for name, value in amounts.items():
-        unit = next((short for word, short in _UNITS if word in name), name.replace("_", " "))
+        unit = _TOKENS.get(name) or next((short for word, short in _UNITS if word in name), name.replace("_", " "))
         if value >= 0.05:  # less would be written as nothing
             parts.append(f"{value:.1f} {unit}" if unit in ("s", "min") else f"{value:,.0f} {unit}")
     return ", ".join(parts)

@@ -225,3 +225,13 @@ def test_spoken_words_that_nobody_wrote_down_yet_are_shown_as_such() -> None:
     unknown = transcript.entry_rows(Entry("caller", START, state="final", source="voice"), 80, ASCII)
     assert ASCII.busy in plain(awaited[0])
     assert "nobody could write it down" in plain(unknown[0])
+
+
+def test_the_cost_names_classes_of_tokens_and_what_no_turn_is_charged() -> None:
+    call = Call(CALL, started_at=START, ended_at=START + 60, turns=[measured(1, 2)])
+    used = {"input_text_tokens": 124.0, "cached_text_tokens": 64.0, "output_audio_tokens": 40.0}
+    call.usage[("llm", "openai", "m")] = used
+    call.cost_measured = {"llm": 0.02, "total": 0.0206}
+    call.cost_so_far = 0.0206
+    shown = [plain(row) for row in cost.rows(call, 80, START + 60)]
+    assert any("124 text in, 64 text cached, 40 audio out" in row and "$0.0200" in row for row in shown)
