@@ -110,7 +110,7 @@ class CallSession:
             abilities = self._transport.abilities
             brief = Brief(self.call, self.agent, abilities.hears, abilities.plays, self._screened, outfit.toolbox.specs)
             try:
-                await outfit.conversation.start(brief, tasks)
+                await self._ready(outfit.conversation, brief, tasks)
             except ProviderError as error:
                 self._chronicle.faulted(Faulted(error.stage or "agent", error.provider, error.problem, error.fix))
                 tasks.start_soon(self._follow_caller, switchboard)
@@ -122,6 +122,15 @@ class CallSession:
                 await self._greet(parts)
             await self._over.wait()
             tasks.cancel_scope.cancel()
+
+    async def _ready(self, conversation: Conversation, brief: Brief, tasks: TaskGroup) -> None:
+        """Start the agent's side: nobody listens to silence for longer than the agent's limit, not at the beginning either."""
+        limit_s = self.agent.recovery.silence_limit_ms / 1000
+        with anyio.move_on_after(limit_s or None) as limit:
+            await conversation.start(brief, tasks)
+        if limit.cancelled_caught:
+            problem = f"it was not ready within {limit_s:g} s"
+            raise ProviderError(problem, provider=self.agent.provider, stage="agent", fix="try again later")
 
     async def _greet(self, parts: Parts) -> None:
         greeting = fill_variables(self.agent.first_message, self.agent.variables)

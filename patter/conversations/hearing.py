@@ -6,10 +6,12 @@ who the recognisers are.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import anyio
 from anyio.abc import TaskGroup
 
 from patter.audio.format import AudioChunk, AudioFormat
@@ -54,13 +56,17 @@ class Hearing:
         self._hears: AudioFormat
         self._tasks: TaskGroup
         self._ears: Ears | StreamingEars | None = None
+        self._opening = ""
         self._missed: deque[AudioChunk] = deque(maxlen=MISSED_FRAMES)
+        self._limit_s = math.inf
         self._closed = False
 
-    async def start(self, settings: TurnTaking, hears: AudioFormat, tasks: TaskGroup) -> None:
-        """Open the first recogniser that works. If none does, a fatal `Faulted` tells it."""
+    def start(self, settings: TurnTaking, hears: AudioFormat, tasks: TaskGroup, limit_s: float = 0.0) -> None:
+        """Begin to open the first recogniser that works; frames are kept for it meanwhile. If none does, or the caller is
+        heard by nobody for `limit_s` (0.0: no limit), a fatal `Faulted` tells it."""
         self._settings, self._hears, self._tasks = settings, hears, tasks
-        await self._open_next()
+        self._limit_s = limit_s or math.inf
+        tasks.start_soon(self._open_next)
 
     def hear(self, chunk: AudioChunk) -> None:
         """One frame; kept for the next recogniser while none is open."""
@@ -82,10 +88,19 @@ class Hearing:
             await self._ears.aclose()
 
     async def _open_next(self) -> None:
+        with anyio.move_on_after(self._limit_s) as limit:
+            await self._open_some()
+        if limit.cancelled_caught and not self._closed:
+            self._makers.clear()
+            self._deaf(ProviderError("it could not be opened in time", provider=self._opening, fix="try again later"))
+
+    async def _open_some(self) -> None:
         while self._makers and not self._closed:
             make = self._makers[0]  # it stays there while it opens: until then frames are kept
             try:
-                ears = self._ears_of(make())
+                recogniser = make()
+                self._opening = recogniser.name
+                ears = self._ears_of(recogniser)
                 await ears.start(self._hears, self._tasks)
             except ProviderError as error:
                 self._drop(make, error)

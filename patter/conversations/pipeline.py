@@ -114,7 +114,7 @@ class Pipeline:
         self._brief: Brief | None = None
 
     async def start(self, brief: Brief, tasks: TaskGroup) -> None:
-        """Open the ears and load the voice, as far as the line has sound."""
+        """Load the voice, and begin to open the ears, as far as the line has sound: the greeting does not wait for ears."""
         self._brief, self._agent = brief, brief.agent
         if brief.plays is None:
             self._synthesizer = None
@@ -122,7 +122,8 @@ class Pipeline:
             await self._synthesizer.start()
         self._tasks = tasks
         if brief.hears is not None and self._hears:
-            await self._hearing.start(brief.agent.turn_taking, brief.hears, tasks)
+            limit_s = brief.agent.recovery.silence_limit_ms / 1000
+            self._hearing.start(brief.agent.turn_taking, brief.hears, tasks, limit_s)
         tasks.start_soon(self._make_replies)
 
     def hear(self, chunk: AudioChunk) -> None:

@@ -81,8 +81,13 @@ class StreamingEars:
     async def start(self, hears: AudioFormat, tasks: TaskGroup) -> None:
         """Connect the recogniser; from then on `hear` takes audio of format `hears`. Raises ProviderError."""
         self._hears = hears
-        await self._listener.start(hears, tasks)
-        tasks.start_soon(self._read)
+        tasks.start_soon(self._read)  # what fails while it opens is told as it happens
+        try:
+            await self._listener.start(hears, tasks)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
 
     def hear(self, chunk: AudioChunk) -> None:
         """One frame: straight to the recogniser."""
