@@ -5,6 +5,7 @@ It owns who is in charge and which of them rest; it refuses to know models, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from patter.exceptions import ProviderError
 from patter.ports import Ask, Responder
 from patter.signals import Faulted, ResponderPiece, TextDelta, TokensUsed, ToolRequest
 
+FIRST_WORD_S = 5.0  # somebody is on the line: who has said nothing by then is passed over, if there is another one
 REST_S = 30.0  # outages last longer than a turn: who has just failed is not waited for again in every turn
 
 
@@ -46,14 +48,16 @@ class FallbackResponder:
         order = self._order()
         for tried, place in enumerate(order, 1):
             begun = False
+            last = tried == len(order)
+            patient_until = math.inf if last else anyio.current_time() + FIRST_WORD_S
             try:
                 async with aclosing(self._answer(place, ask)) as pieces:
-                    async for piece in pieces:
+                    while (piece := await self._next(pieces, math.inf if begun else patient_until)) is not None:
                         begun = begun or isinstance(piece, ToolRequest) or _says(piece)
                         yield piece
             except ProviderError as error:
                 self._resting[place] = anyio.current_time() + self._rest_s
-                if begun or tried == len(order):
+                if begun or last:
                     error.tries = max(error.tries, tried)
                     raise
                 following = self._responders[order[tried]]
@@ -77,6 +81,13 @@ class FallbackResponder:
                         piece, provider=piece.provider or responder.name, model=piece.model or responder.model
                     )
                 yield piece
+
+    async def _next(self, pieces: AsyncGenerator[ResponderPiece, None], until: float) -> ResponderPiece | None:
+        """The next piece, None at the end. Raises ProviderError when it has not come at `until` (the loop's time)."""
+        with anyio.CancelScope(deadline=until):
+            return await anext(pieces, None)
+        problem = f"it was silent for {FIRST_WORD_S:g} s"
+        raise ProviderError(problem, provider=self.name, stage="llm", retryable=True, code="timeout")
 
     def _order(self) -> list[int]:
         """Who is asked: those that do not rest, best first, then the others as their rest ends."""

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+import anyio
+
 from patter.audio.format import AudioChunk
 from patter.clock import Clock
 from patter.exceptions import ProviderError
@@ -20,6 +22,7 @@ from patter.signals import Faulted, Spent, SynthesizerPiece
 OUT_S = (
     30.0  # long enough not to hammer a dead provider with every sentence, short enough that the usual voice comes back
 )
+START_S = 3.0  # longer than a voice needs to load or connect
 REFUSED_S = 300.0  # a wrong key or a missing voice does not mend itself
 MS_PER_CHARACTER = 65.0  # of an unhurried voice, until its own pace is known
 _CLAUSE = re.compile(r"[,;:.!?—…]\s+")
@@ -85,11 +88,24 @@ class FallbackVoice:
     async def start(self) -> None:
         """Load or connect all of them, so that each can take over. Raises ProviderError when none can speak."""
         failures: list[tuple[_Seat, ProviderError]] = []
-        for seat in self._seats:
+        unready = list(self._seats)
+
+        async def begin(seat: _Seat) -> None:
             try:
                 await seat.voice.start()
             except ProviderError as error:
                 failures.append((seat, error))
+            else:  # one can speak: the caller does not wait for the others for long
+                scope = tasks.cancel_scope
+                scope.deadline = min(scope.deadline, anyio.current_time() + START_S)
+            unready.remove(seat)
+
+        async with anyio.create_task_group() as tasks:
+            for seat in self._seats:
+                tasks.start_soon(begin, seat)
+        for seat in unready:
+            late = ProviderError("it was not ready in time", provider=seat.voice.name, retryable=True, fix="try again")
+            failures.append((seat, late))
         if len(failures) == len(self._seats):
             raise failures[0][1]
         for seat, failure in failures:

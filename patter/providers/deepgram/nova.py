@@ -18,7 +18,7 @@ from patter.providers.dialer import Dialer, Target
 from patter.signals import CallerPartial, Endpointed, Faulted, ListenerSignal, SpeechStarted
 from patter.wire.deepgram import FINALIZE, KEEP_ALIVE, Refusal, Results, UtteranceEnd, VoiceHeard, read_server
 
-PATIENCE_S = 8.0  # results come about every second while there is audio, empty ones too
+PATIENCE_S = 5.0  # results come about every second while there is audio, empty ones too
 KEEP_ALIVE_S = 4.0  # the vendor closes after ten seconds without anything
 FINALIZE_AFTER_S = 0.75  # a line that gives nothing for so long will not give the silence that would end the words
 OVERLAP_S = 0.02  # words are placed to the hundredth of a second

@@ -30,6 +30,7 @@ GIVE_UP_S = 4.0  # a caller who is not heard for so long needs another recognise
 LONGEST_WAIT_S = 3.0  # a vendor that asks to wait for longer is out
 TICK_S = 0.25
 BILLED_EVERY_S = 5.0
+SILENCES = 2  # sockets in a row that stand and say nothing: the next one would not either
 GARBAGE = 3  # messages on one socket that cannot be read: whoever is there does not speak this protocol
 REPLAY_MS = 250  # the size of the pieces that are replayed, as the vendor likes them
 GOODBYE_S = 1.0
@@ -80,6 +81,7 @@ class AudioStream:
             0.0,
         )  # when, and at which place of the audio, the vendor last said anything
         self._breaks: deque[float] = deque(maxlen=TRIES)
+        self._silences = 0
         self._reading = anyio.CancelScope()
         self._life = anyio.CancelScope()
         self._closing = False
@@ -207,6 +209,7 @@ class AudioStream:
                     self._spoke_at, self._spoke_place = self.clock.now(), self._timeline.place
                     try:
                         self._client.read(message if isinstance(message, str) else "")
+                        self._silences = 0
                     except WireError as unreadable:
                         garbled += 1
                         error = DEEPGRAM.garbled("stt", str(unreadable))
@@ -248,6 +251,8 @@ class AudioStream:
         now = self.clock.now()
         crowded = len(self._breaks) == TRIES and now - self._breaks[0] < TRIES_WITHIN_S
         self._breaks.append(now)
+        self._silences += error.code == "silent"
+        crowded = crowded or self._silences >= SILENCES
         if not error.retryable or crowded or now - began > GIVE_UP_S or (error.retry_after_s or 0.0) > LONGEST_WAIT_S:
             raise error
 
