@@ -15,6 +15,7 @@ from patter.exceptions import ProviderError
 from patter.providers.vendor_http import LONGEST_WAIT_S, RETRY_S
 from patter.signals import Faulted, SynthesizerPiece
 
+NO_SOUND = ("text/", "application/json")  # beginnings of what an answer is called that is none of a voice's
 SILENCE_S = 5.0  # a voice's first sound takes a tenth to one second; another one can still take over in time
 
 Pieces = AsyncGenerator[SynthesizerPiece, None]

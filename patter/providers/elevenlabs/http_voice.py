@@ -11,7 +11,7 @@ from functools import partial
 
 from patter.clock import Clock
 from patter.exceptions import ProviderError
-from patter.providers.delivery import SILENCE_S, Delivery, Pieces, delivered, speakable
+from patter.providers.delivery import NO_SOUND, SILENCE_S, Delivery, Pieces, delivered, speakable
 from patter.providers.elevenlabs.account import ELEVENLABS
 from patter.providers.elevenlabs.speaker import Speaker
 from patter.providers.vendor_http import VendorRequest, sent
@@ -88,6 +88,8 @@ class ElevenLabsHttpVoice:
             delivery.begun = True
             for told in reply.told:
                 yield told
+            if reply.response.content_type.startswith(NO_SOUND):
+                raise ELEVENLABS.garbled("tts", f"{reply.response.content_type} instead of sound")
             billed = billed_characters(reply.response.headers.get("character-cost", ""), self.model, text)
             if billed is not None:
                 yield Spent({"characters": billed} if billed else {})

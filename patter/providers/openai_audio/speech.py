@@ -17,7 +17,7 @@ import anyio
 from patter.audio.format import PCM_24K
 from patter.clock import Clock
 from patter.exceptions import ProviderError, WireError
-from patter.providers.delivery import SILENCE_S, Delivery, Pieces, delivered, speakable
+from patter.providers.delivery import NO_SOUND, SILENCE_S, Delivery, Pieces, delivered, speakable
 from patter.providers.retired import living
 from patter.providers.vendor import Vendor
 from patter.providers.vendor_http import VendorReply, VendorRequest, sent
@@ -118,6 +118,8 @@ class OpenAISpeech:
             for told in reply.told:
                 yield told
             events = reply.response.content_type == "text/event-stream"
+            if not events and reply.response.content_type.startswith(NO_SOUND):
+                raise OPENAI.garbled("tts", f"{reply.response.content_type} instead of sound")
             async with aclosing(_events(reply, delivery) if events else _bytes(reply, delivery)) as pieces:
                 async for piece in pieces:
                     yield piece
