@@ -201,7 +201,7 @@ class Desk:
             self.wanted.add("line")  # the event tells only a part of it
             self.dirty |= {"top", "status"}
         elif isinstance(event, FaultOccurred) and event.call_id == self.state.shown:
-            self.notify(f"{event.stage} failed", f"{event.problem} {event.fix}".strip(), "error")
+            self.notify(f"{event.stage} failed", " — ".join(filter(None, (event.problem, event.fix))), "error")
 
     # ------------------------------------------------------------------ agent
 

@@ -27,6 +27,7 @@ from patter.vendors.brain import Brain, clock_words
 from patter.vendors.days import DOORS, FAULTS, spoil
 from patter.vendors.house import Delays, exchange, gathered
 from patter.vendors.senses import counted, hummed
+from patter_tui.cli import main as command
 from tests.support.vendor_house import Mind, keys_of, vendor_house
 
 pytestmark = pytest.mark.anyio
@@ -260,3 +261,11 @@ def test_a_file_that_cannot_be_used_and_a_port_that_is_taken_are_told(
         taken.listen()
         assert main(["--port", str(taken.getsockname()[1])]) == 2
     assert "Leave --port out" in capsys.readouterr().err
+
+
+@pytest.mark.e2e
+def test_the_workbenchs_command_hands_over(capfd: pytest.CaptureFixture[str]) -> None:
+    assert command(["vendors", "--help"]) == 0
+    told = capfd.readouterr().out
+    assert "patter-tui vendors" in told
+    assert all(name in told for name in FAULTS)

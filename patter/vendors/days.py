@@ -28,6 +28,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
 
 SPOKEN_BYTES = 6000  # three quarters of a second of a phone line, or an eighth of 24 kHz
 SENT_MESSAGES = 25  # a greeting and the beginning of what follows
+TALKED_MESSAGES = 90  # two or three answers
 
 
 def _refused(status: int, code: str, message: str, retry_after: str = "") -> Refuse:
@@ -52,7 +53,9 @@ def _silent(path: str) -> Fault:
 def _cut(path: str) -> Fault:
     if path in (COMPLETIONS, TRANSCRIPTIONS):
         return CutAfter(bytes=0)
-    return CutAfter(bytes=SPOKEN_BYTES) if path in (VOICE_STREAM, SPEECH, SIGNED_URL) else CutAfter(sent=SENT_MESSAGES)
+    if path in (VOICE_STREAM, SPEECH):
+        return CutAfter(bytes=SPOKEN_BYTES)
+    return CutAfter(sent=TALKED_MESSAGES if path in DOORS["engine"] else SENT_MESSAGES)
 
 
 FAULTS: Mapping[str, tuple[Callable[[str], Fault], str]] = {
