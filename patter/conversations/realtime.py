@@ -196,8 +196,10 @@ class RealtimeConversation:
 
     async def _open(self) -> Link:
         address = self._brief.agent.realtime.base_url  # of the whole call, whatever its agent becomes
-        target = realtime_target(self._key, self._agent.model, address, self._shape)
+        model = self._agent.model
+        target = realtime_target(self._key, model, address, self._shape)
         link = await connect(self._dialer, target, self._settings, self._shape)
+        link.model = model
         self._tell(ConnectionUsed(STAGE, OPENAI.name, link.socket.reused, link.socket.connect_ms))
         return link
 
@@ -207,13 +209,17 @@ class RealtimeConversation:
         assert self._ear is not None
         self._link, self._began_at = link, self._clock.now()
         self._stuck = self._expired = False
+        if change := session_change(link.asked, self._settings, self._shape):
+            link.send(change)  # the agent was changed while the session was being opened
         for item in self._memory.retold(link.whole):
             link.send(create(item))
         self._tell_parts()
-        self._speaker.model, self._speaker.voice = model_for(self._agent.model, self._shape)[0], self._agent.voice
+        self._speaker.model, self._speaker.voice = model_for(link.model, self._shape)[0], link.asked.voice
         self._ear.listen(link)
         self._speaker.join(link)
-        if link.expires_at > self._began_at:
+        if (link.model, link.asked.voice) != (self._agent.model, self._agent.voice):
+            self._look()
+        elif link.expires_at > self._began_at:
             left = link.expires_at - self._began_at
             self._look(left - min(RENEW_S, left / 4))
 

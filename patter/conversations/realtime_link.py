@@ -34,7 +34,10 @@ class Link:
         self.padding_ms = float(PREFIX_MS)
         self.silence_ms = 0.0
         self.appended_ms = 0.0
-        self._asked = asked
+        self.asked = asked
+        """The settings that it was opened with."""
+        self.model = ""
+        """The model that it was opened for, as the agent names it."""
         self._messages = messages
         self._events = self._read()
         self._appended_at = 0.0
@@ -48,7 +51,7 @@ class Link:
         if event.new:
             return  # its formats are the server's own, ours have not been taken yet
         self.hears, self.plays = event.hears or self.hears, event.plays or self.plays
-        if self._asked.hears is None:
+        if self.asked.hears is None:
             return
         if event.padding_ms is not None:
             self.padding_ms = event.padding_ms

@@ -9,7 +9,8 @@ import pytest
 
 from patter.audio.format import MULAW_8K, AudioChunk
 from patter.conversations.realtime_greeting import GreetingKey
-from patter.loopback.openai_realtime import Line, LoopbackRealtime, Prompt
+from patter.loopback.openai_realtime import PATH, Line, LoopbackRealtime, Prompt
+from patter.loopback.stage_faults import Late
 from patter.signals import (
     ConnectionUsed,
     Faulted,
@@ -107,6 +108,21 @@ async def test_a_new_voice_comes_with_a_new_session_that_knows_everything() -> N
         assert [prompt.voice for prompt in vendor.seen.prompts] == ["ash", "coral"]
         assert [item["text"] for item in vendor.seen.prompts[1].items] == ["hi", "One.", "and now"]
         assert talk.of(Faulted) == []
+
+
+async def test_what_changes_while_a_session_is_opened_holds_in_that_one() -> None:
+    async with house("One.", "Two.") as vendor:
+        async with talking(realtime_agent(vendor.base_url, voice="ash")) as talk:
+            vendor.stage.faults.put(PATH, Late(0.5))
+            vendor.stage.cut_all()
+            await talk.until(Faulted)
+            await anyio.sleep(0.2)
+            talk.conversation.update(realtime_agent(vendor.base_url, "You sell trees.", voice="coral"))
+            await talk.until(ConnectionUsed, 3)  # the voice takes one more
+            await talk.conversation.read("and now")
+            await talk.until(ReplyEnded)
+        prompt = vendor.seen.prompts[-1]
+        assert (prompt.instructions, prompt.voice) == ("You sell trees.", "coral")
 
 
 async def test_closing_twice_is_closing_once() -> None:
