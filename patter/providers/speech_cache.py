@@ -164,6 +164,8 @@ class CachedVoice:
         if not any(isinstance(piece, Spent) for piece in told):
             told.append(Spent({"characters": float(len(text))}))
         self._owed[key] = [piece for piece in told if isinstance(piece, Spent) and piece.amounts]
+        while len(self._owed) > TEXTS_LIMIT:  # greetings by name for telephones that nobody picked up
+            del self._owed[next(iter(self._owed))]
         return told
 
     async def synthesize(self, text: str) -> AsyncGenerator[SynthesizerPiece, None]:
@@ -175,24 +177,31 @@ class CachedVoice:
                 async for piece in pieces:
                     yield piece
             return
-        given = _Given()
+        given, followed = _Given(), False
         while (
             making := self._cache.making(key)
         ) is not None:  # after one that failed there may be another one, or none
+            if not followed:
+                yield Spent({})  # who makes it pays, also if this listener does not hear it out
+            followed = True
             given.again()
             async for chunk in making.follow():
                 if fresh := given.fresh(chunk):
                     yield fresh
             if making.whole:
-                for spent in self._free(key):
+                for spent in self._owed.pop(key, ()):
                     yield spent
                 return
         given.again()
         kept = self._cache.find(key)
         if kept is None:
+            counted = not followed
             async with aclosing(self._made(text, key, given)) as made:
                 async for piece in made:
+                    counted = counted or isinstance(piece, Spent)
                     yield piece
+            if not counted:
+                yield Spent({"characters": float(len(text))})
             return
         for spent in self._free(key):
             yield spent

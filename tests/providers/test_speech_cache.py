@@ -140,6 +140,40 @@ async def test_who_asks_while_it_is_made_follows_and_pays_nothing() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("counts", [True, False])
+async def test_who_follows_owes_nothing_from_the_first_sound_on_unless_it_has_to_make_the_rest(counts: bool) -> None:
+    inner = SlowVoice()
+    inner.counts = counts
+    voice = CachedVoice(inner, SpeechCache())
+    voice.keep(TEXT)
+    got: list[SynthesizerPiece] = []
+
+    async def lead() -> None:
+        with anyio.move_on_after(0.25):
+            await said(voice)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lead)
+        await anyio.sleep(0.05)
+        async with aclosing(voice.synthesize(TEXT)) as pieces:
+            async for piece in pieces:
+                got.append(piece)
+                if len(got) == 2:
+                    assert [type(piece) for piece in got] == [
+                        Spent,
+                        AudioChunk,
+                    ]  # an interruption here costs nothing more
+                    assert got[0] == Spent({})
+    assert [piece.amounts for piece in got if isinstance(piece, Spent)] == [{}, {"characters": 18.0}]
+
+
+async def test_what_nobody_hears_in_the_end_is_not_owed_for_ever() -> None:
+    voice = CachedVoice(SlowVoice(), SpeechCache())
+    for number in range(TEXTS_LIMIT + 5):
+        await voice.prepare(f"Hello {number}.")
+    assert len(voice._owed) == TEXTS_LIMIT
+
+
 @pytest.mark.parametrize("how", ["fails", "is interrupted"])
 async def test_what_fails_or_is_interrupted_is_not_kept_and_followers_hear_it_all_the_same(how: str) -> None:
     inner, cache = SlowVoice(), SpeechCache()
