@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 VOUCH_S = 4.0  # somebody waits for the call to be placed
 VOUCHED_S = 120.0  # for how long a good answer is believed
-KEPT = 1_000  # calls on their way that are remembered
+KEPT = 1_000  # calls on their way, and errands that went well, that are remembered
 
 Job = Callable[[], Awaitable[None]]
 
@@ -91,7 +91,7 @@ class Foresight:
             else:
                 log.info("a provider could not be asked before a call", extra={"about": errand.about})
         else:
-            self._good[errand.about] = time.monotonic()
+            self._remember(errand)
 
     async def _prepare(self, errand: Errand) -> None:
         try:
@@ -101,9 +101,18 @@ class Foresight:
         except Exception:
             log.exception("making ready for a call failed", extra={"about": errand.about})
         else:
-            self._good[errand.about] = time.monotonic()
+            self._remember(errand)
         finally:
             self._running.discard(errand.about)
+
+    def _remember(self, errand: Errand) -> None:
+        """It went well. Greetings by name make an errand of nearly every call: those of long ago are forgotten."""
+        if errand.each:
+            return
+        self._good.pop(errand.about, None)
+        self._good[errand.about] = time.monotonic()
+        while len(self._good) > KEPT:
+            del self._good[next(iter(self._good))]
 
 
 def certain(error: ProviderError) -> bool:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from patter.assembly import Workshop
+from patter.assembly import Workshop, foresight
+from patter.assembly.foresight import Errand, Foresight
 from patter.audio.format import MULAW_8K
 from patter.builders import Keys
 from patter.bus import Bus
@@ -121,3 +122,24 @@ async def test_what_cannot_be_made_ready_stops_nothing() -> None:
     async with workshop() as shop:
         shop.foresee("CA1", agent(f"http://127.0.0.1:{closed_port()}"), MULAW_8K)
         await anyio.sleep(0.3)
+
+
+async def test_errands_of_many_calls_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foresight, "KEPT", 5)
+    done: list[str] = []
+
+    async def job() -> None:
+        done.append("")
+
+    def errands(agent: Agent, line: object) -> list[Errand]:
+        return [Errand(f"greeting of {agent.first_message}", job), Errand("socket", job, each=True)]
+
+    async with anyio.create_task_group() as tasks:
+        seer = Foresight(tasks, errands, errands)
+        for number in range(8):
+            seer.foresee(number, Agent("", first_message=f"Hello {number}."), MULAW_8K)
+            await anyio.wait_all_tasks_blocked()
+            await seer.vouch(Agent("", first_message=f"Hello {number}, again."))
+        seer.foresee("once more", Agent("", first_message="Hello 7."), MULAW_8K)
+    assert len(seer._good) == 5
+    assert len(done) == 8 * 2 + 8 * 2 + 1  # the last call finds its greeting made, and needs a socket of its own
