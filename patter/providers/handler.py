@@ -123,7 +123,7 @@ class HandlerResponder:
 
     async def _post(self, url: str, data: dict[str, Any]) -> AsyncGenerator[str, None]:
         assert self._http is not None
-        body = json.dumps(data, ensure_ascii=False, default=str).encode()
+        body = json.dumps(data, default=str).encode()
         headers = {"Content-Type": "application/json"} | signed(self._secret, body)
         timeout = aiohttp.ClientTimeout(total=ANSWER_S)
         post = self._http.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
@@ -144,7 +144,7 @@ class HandlerResponder:
         deadline = time.monotonic() + ANSWER_S
         left = ANSWER_LIMIT
         try:
-            async with await self._asked(url, json.dumps(data, ensure_ascii=False, default=str)) as socket:
+            async with await self._asked(url, json.dumps(data, default=str)) as socket:
                 while True:
                     message = await socket.receive(timeout=max(0.0, deadline - time.monotonic()))
                     if (

@@ -83,7 +83,7 @@ class Webhooks:
         target = self._checked(url)
         if self._session is None:
             self._session = self._opened()
-        sent = json.dumps(payload, ensure_ascii=False).encode()
+        sent = json.dumps(payload).encode()
         headers = {"Content-Type": "application/json"} | signed(self._secret, sent)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         post = self._session.post(target, data=sent, headers=headers, timeout=timeout, allow_redirects=False)

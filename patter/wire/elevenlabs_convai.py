@@ -230,7 +230,7 @@ def _guessed(message: dict[str, Any]) -> CallerSaid:
 def _tool_called(message: dict[str, Any]) -> ToolCalled:
     body = _body(message, "client_tool_call")
     parameters = body.get("parameters")
-    arguments = json.dumps(parameters if isinstance(parameters, dict) else {}, ensure_ascii=False)
+    arguments = json.dumps(parameters if isinstance(parameters, dict) else {})
     return ToolCalled(_text(body, "tool_call_id"), _text(body, "tool_name"), arguments)
 
 
@@ -303,7 +303,7 @@ class Initiation:
             message["conversation_config_override"] = overrides
         if self.variables:
             message["dynamic_variables"] = dict(self.variables)
-        return json.dumps(message, ensure_ascii=False)
+        return json.dumps(message)
 
 
 def write_audio(payload: str) -> str:
@@ -319,18 +319,18 @@ def write_pong(event_id: int) -> str:
 def write_tool_result(tool_id: str, result: str, *, is_error: bool) -> str:
     """The result of a tool on our side; the vendor takes texts only."""
     message = {"type": "client_tool_result", "tool_call_id": tool_id, "result": result, "is_error": is_error}
-    return json.dumps(message, ensure_ascii=False)
+    return json.dumps(message)
 
 
 def write_user_message(text: str) -> str:
     """A turn of the caller as text: the agent answers it."""
-    return json.dumps({"type": "user_message", "text": text}, ensure_ascii=False)
+    return json.dumps({"type": "user_message", "text": text})
 
 
 def write_context(text: str, context_id: str = "") -> str:
     """Something the agent should know and not answer. A later one with the same `context_id` replaces it."""
     message = {"type": "contextual_update", "text": text}
-    return json.dumps(message | ({"context_id": context_id} if context_id else {}), ensure_ascii=False)
+    return json.dumps(message | ({"context_id": context_id} if context_id else {}))
 
 
 def write_activity() -> str:

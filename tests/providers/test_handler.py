@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -181,6 +182,25 @@ async def test_an_http_address_gets_the_data_and_answers_text_or_json(
     async with served(reply) as (url, session):
         assert await answer(f"http://{url}", http=session) == text
     assert seen == [DATA]
+
+
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+async def test_half_a_character_pair_is_no_reason_to_fail(scheme: str) -> None:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.Response(text=repr((await request.json())["text"]))
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"text": repr((await socket.receive_json())["text"]), "done": True})
+        await socket.close()
+        return socket
+
+    half = "hello \ud83d"
+    ask = replace(ASK, messages=[{"role": "user", "content": half}])
+    async with served(reply) as (url, session):
+        responder = HandlerResponder(f"{scheme}://{url}", CallControl("CA1"), history=[], http=session)
+        pieces = [piece async for piece in responder.respond(ask)]
+    assert pieces == [TextDelta(repr(half))]
 
 
 async def test_a_post_is_signed_when_there_is_a_secret() -> None:

@@ -22,7 +22,7 @@ from patter.providers.webhook import Webhooks
 pytestmark = pytest.mark.anyio
 
 HERE = Reach(loopback=True)
-PAYLOAD = {"tool": "find", "arguments": {"who": "Zoë"}}
+PAYLOAD = {"tool": "find", "arguments": {"who": "Zoë", "half": "\ud83d"}}
 
 
 @asynccontextmanager

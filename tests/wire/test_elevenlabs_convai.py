@@ -142,6 +142,17 @@ def test_servers_that_leave_the_number_out_are_understood() -> None:
     )
 
 
+def test_half_a_character_pair_can_be_sent_all_the_same() -> None:
+    half = "so \ud83d"
+    for message in (
+        wire.write_user_message(half),
+        wire.write_context(half),
+        wire.write_tool_result("t1", half, is_error=False),
+        wire.Initiation(wire.Overrides(prompt=half)).write(),
+    ):
+        assert half in json.dumps(json.loads(message.encode()), ensure_ascii=False)
+
+
 def test_formats_have_the_vendors_names() -> None:
     assert wire.FORMATS["ulaw_8000"] == MULAW_8K
     assert (wire.FORMATS["pcm_16000"], wire.FORMATS["pcm_24000"]) == (PCM_16K, PCM_24K)
