@@ -21,7 +21,7 @@ from patter.conversations.streaming_ears import StreamingEars
 from patter.exceptions import ProviderError
 from patter.models import TurnTaking
 from patter.ports import StreamingTranscriber, Transcriber, TurnModel, VoiceDetector
-from patter.signals import ConversationSignal, Faulted
+from patter.signals import ConversationSignal, Faulted, UtteranceEnded
 
 Tell = Callable[[ConversationSignal], None]
 Recogniser = Transcriber | StreamingTranscriber
@@ -32,7 +32,7 @@ MISSED_FRAMES = 500  # 10 s of a phone line: more than any recogniser takes to o
 class Hearing:
     """Hears one caller with the first of `makers` whose recogniser works. `detector` finds utterances for those that need it.
 
-    `prepare(text)` and `discard()` are told what an eager recogniser foresees."""
+    `prepare(text)` and `discard()` are told what an eager recogniser foresees, `lost()` of an utterance without its words."""
 
     def __init__(
         self,
@@ -44,14 +44,18 @@ class Hearing:
         *,
         prepare: Callable[[str], None],
         discard: Callable[[], None],
+        lost: Callable[[], None],
     ) -> None:
-        self._makers = deque(makers)
+        self._all = list(makers)  # all that are of any use
+        self._makers = deque(self._all)  # those that are tried next
+        self._at = 0  # which of all hears now
         self._detector = detector
         self._turn_model = turn_model
         self._clock = clock
         self._tell = tell
         self._prepare = prepare
         self._discard = discard
+        self._lost = lost
         self._settings = TurnTaking()
         self._hears: AudioFormat
         self._tasks: TaskGroup
@@ -101,19 +105,27 @@ class Hearing:
                 recogniser = make()
                 self._opening = recogniser.name
                 ears = self._ears_of(recogniser)
-                await ears.start(self._hears, self._tasks)
+                with anyio.fail_after(
+                    self._limit_s / 2 if len(self._makers) > 1 else None
+                ):  # the next one needs time too
+                    await ears.start(self._hears, self._tasks)
+            except TimeoutError:
+                late = ProviderError("it could not be opened in time", provider=self._opening, retryable=True)
+                self._drop(make, late)
+                self._given_up(late)
             except ProviderError as error:
                 self._drop(make, error)
                 self._given_up(error)
             else:
                 self._makers.popleft()
+                self._at = self._all.index(make)
                 self._ears = ears
                 while self._missed:
                     ears.hear(self._missed.popleft())
                 return
 
     def _ears_of(self, recogniser: Recogniser) -> Ears | StreamingEars:
-        clock, tell, failed = self._clock, self._tell, self._failed
+        clock, tell, failed = self._clock, self._told, self._failed
         if not hasattr(recogniser, "pause"):
             return StreamingEars(
                 recogniser, self._settings, clock, tell, prepare=self._prepare, discard=self._discard, failed=failed
@@ -121,7 +133,12 @@ class Hearing:
         if self._detector is None:
             raise ProviderError("nothing here tells it where an utterance begins and ends", provider=recogniser.name)
         told = cast(Transcriber, recogniser)
-        return Ears(told, self._detector, self._turn_model, self._settings, clock, tell, failed=failed)
+        return Ears(told, self._detector, self._turn_model, self._settings, clock, tell, failed=failed, lost=self._lost)
+
+    def _told(self, signal: ConversationSignal) -> None:
+        if isinstance(signal, UtteranceEnded) and signal.text:  # it hears: what failed until now is over
+            self._makers = deque(self._all[self._at + 1 :])
+        self._tell(signal)
 
     def _failed(self, error: ProviderError) -> None:
         """The ears that listen can go on no more, and have told so."""
@@ -133,6 +150,7 @@ class Hearing:
         """This one is not tried now, and not again either if that would not help."""
         self._makers.popleft()
         if not error.retryable:
+            self._all = [other for other in self._all if other is not make]
             self._makers = deque(other for other in self._makers if other is not make)
 
     async def _change(self, failed: Ears | StreamingEars | None, error: ProviderError) -> None:

@@ -108,6 +108,49 @@ async def test_one_that_cannot_be_opened_is_passed_over_for_one_of_the_other_kin
     assert (problems(stage), turns(stage)) == (["it hung up"], ["are you there"])
 
 
+async def test_one_that_has_heard_words_may_fail_now_and_then_in_a_long_call() -> None:
+    clock = virtual_clock()
+    opened: list[ScriptedListener] = []
+
+    def make() -> ScriptedListener:
+        opened.append(ScriptedListener(clock))
+        return opened[-1]
+
+    stage = set_stage(Cast(agent=agent(), listener=make(), fallback_ears=[make, make], lines=["Yes."] * 6))
+
+    async def scene(stage: Stage) -> None:
+        for number in range(6):
+            await stage.line.silent(1.0)
+            opened[-1].ends(f"word {number}")
+            await stage.line.silent(1.0)
+            opened[-1].fails(GONE)
+        await stage.line.silent(1.0)
+
+    await perform(stage, scene)
+    assert turns(stage) == [f"word {number}" for number in range(6)]
+    assert problems(stage) == ["it hung up"] * 6
+
+
+async def test_one_that_fails_before_it_has_heard_anything_is_out_in_the_end() -> None:
+    clock = virtual_clock()
+    opened: list[ScriptedListener] = []
+
+    def make() -> ScriptedListener:
+        opened.append(ScriptedListener(clock))
+        return opened[-1]
+
+    stage = set_stage(Cast(agent=agent(), listener=make(), fallback_ears=[make, make]))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stage.session.run)
+        for _ in range(3):
+            await anyio.sleep(1.0)
+            opened[-1].fails(GONE)
+        await anyio.sleep(30.0)
+    assert len(opened) == 3
+    assert "nobody hears the caller any more" in problems(stage)[-1]
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_when_nobody_hears_the_caller_any_more_the_agent_says_goodbye(at_once: bool) -> None:
     listener = ScriptedListener(virtual_clock(), refusal=GONE if at_once else None)
