@@ -39,7 +39,8 @@ UTTERANCE_MEMORY_S = 8  # what a turn model listens to
 class Ears:
     """Listens to one caller. `tell` receives the signals; all its work is synchronous except the transcriber's task.
 
-    `failed(error)`: the transcriber can go on no more; that has been told by then."""
+    `failed(error)`: the transcriber can go on no more; that has been told by then. `lost()`: an utterance ended without its
+    words, for nobody wrote them down."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Ears:
         tell: Tell,
         *,
         failed: Callable[[ProviderError], None] | None = None,
+        lost: Callable[[], None] | None = None,
     ) -> None:
         self._transcriber = transcriber
         self._detector = detector
@@ -59,6 +61,7 @@ class Ears:
         self._clock = clock
         self._tell = tell
         self._failed = failed
+        self._lost = lost
         self._gate = VoiceGate(
             VoiceGateConfig(
                 min_speech_ms=settings.min_speech_ms,
@@ -144,7 +147,7 @@ class Ears:
                 self._heard(words)
         except ProviderError as error:
             self._tell(Faulted(error.stage or "stt", error.provider, error.problem, error.fix))
-            self._finish(Transcribed("", True, self._clock.now(), self._clock.now()))
+            self._finish_without()
             if self._failed is not None:
                 self._failed(error)
 
@@ -182,8 +185,16 @@ class Ears:
         self._timer = self._clock.call_later(moment - self._clock.now(), self._timed_out)
 
     def _timed_out(self) -> None:
-        now = self._clock.now()
-        self._finish(self._transcript or Transcribed("", True, self._ended_at, now))
+        if self._transcript is not None:
+            self._finish(self._transcript)
+        else:
+            self._finish_without()
+
+    def _finish_without(self) -> None:
+        unheard, now = self._paused, self._clock.now()
+        self._finish(Transcribed("", True, self._ended_at if unheard else now, now))
+        if unheard and self._lost is not None:
+            self._lost()
 
     def _finish(self, words: Transcribed) -> None:
         self._cancel_timer()

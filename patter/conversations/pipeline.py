@@ -96,6 +96,7 @@ class Pipeline:
             self._tell,
             prepare=self._prepare,
             discard=self._discard,
+            lost=self._not_understood,
         )
         self._hears = first is not None or bool(fallback_ears)
         self._drafts = drafts
@@ -323,6 +324,11 @@ class Pipeline:
         prompt = fill_variables(self._agent.system_prompt, self._agent.variables)
         tools: Sequence[dict[str, object]] = self._brief.tools
         return Ask(self._brief.call, self._agent, prompt, self._context.messages(likely=likely), tools, self._count)
+
+    def _not_understood(self) -> None:
+        """What the caller said is lost: without a word they would wait for an answer."""
+        if self._agent is not None and self._agent.recovery.apology.strip():
+            self._begin(_Reply(self._number(), "say", self._agent.recovery.apology))
 
     def _count(self, tokens: TokensUsed) -> None:
         amounts = {
