@@ -25,6 +25,7 @@ from patter.signals import (
     UtteranceEnded,
 )
 from patter.wire.openai_realtime_events import CallerUnclear, CallerWords, Committed, VoiceBegan, VoiceEnded
+from patter.wire.openai_transcription import counts_tokens
 
 Heard = VoiceBegan | VoiceEnded | Committed | CallerWords | CallerUnclear
 
@@ -51,7 +52,9 @@ class Ear:
         self._heard_at = self._unused_ms = 0.0
         self._partial: dict[str, str] = {}
         self._answered: set[str] = set()
-        self._wordless: set[str] = set()  # utterances that this session has not written down yet
+        self._wordless: dict[
+            str, float
+        ] = {}  # utterances that this session has not written down yet: how long they are, in s
         self._orphans: set[str] = set()  # those of earlier sessions, which nobody will write down
 
     @property
@@ -76,7 +79,7 @@ class Ear:
         """Another session hears the caller from now on (None: none for a while), beginning with what no session has used."""
         self._link = link
         self._partial.clear()
-        self._orphans |= self._wordless
+        self._orphans |= self._wordless.keys()
         self._wordless.clear()
         for utterance in self._orphans & self._answered:
             self._understand_no_more(utterance)
@@ -118,8 +121,9 @@ class Ear:
             case Committed(item_id):
                 self._committed(item_id)
             case CallerWords(item_id, text, True, amounts):
-                if any(amounts.values()):
-                    self._tell(Used("stt", OPENAI.name, self.model, amounts))
+                used = self._priced(item_id, amounts)
+                if any(used.values()):
+                    self._tell(Used("stt", OPENAI.name, self.model, used))
                 self._understood(item_id, text.strip())
             case CallerWords(item_id, text):
                 self._partly(item_id, text)
@@ -150,7 +154,7 @@ class Ear:
         self._memory.heard(item_id, tuple(self._recent) if self.model else ())
         self._open = self._speaking = False
         if self.model:
-            self._wordless.add(item_id)
+            self._wordless[item_id] = self._recent_ms / 1000
         self._settle(self._unused_ms)
         self._tell(UtteranceEnded("", self._ended_at, now, now, now, utterance=item_id))
 
@@ -165,6 +169,12 @@ class Ear:
         if item_id not in self._answered and words.strip():
             self._tell(CallerPartial(words.strip(), self._clock.now()))
 
+    def _priced(self, item_id: str, amounts: dict[str, float]) -> dict[str, float]:
+        """What writing it down used, in what has a price: by time for models whose tokens have none."""
+        if not amounts.get("input_tokens") or counts_tokens(self.model):
+            return amounts
+        return {"audio_seconds": round(self._wordless.get(item_id, 0.0), 3)}
+
     def _understand_no_more(self, utterance: str) -> None:
         """The session that would have written it down is gone; the next one answers it by its sound."""
         self._orphans.discard(utterance)
@@ -174,6 +184,6 @@ class Ear:
     def _understood(self, item_id: str, text: str) -> None:
         self._partial.pop(item_id, None)
         self._answered.discard(item_id)
-        self._wordless.discard(item_id)
+        self._wordless.pop(item_id, None)
         self._memory.understood(item_id, text)
         self._tell(CallerTranscribed(item_id, text, self._clock.now()))

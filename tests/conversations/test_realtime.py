@@ -131,10 +131,19 @@ async def test_tokens_are_counted_by_class_also_of_what_was_stopped() -> None:
         }
         assert (used.provider, used.model) == ("openai", "gpt-realtime-2.1")
         heard = await talk.until(Used, check=lambda used: used.stage == "stt")
-        assert (heard.model, set(heard.amounts)) == ("gpt-transcribe", {"input_tokens", "output_tokens"})
+        assert (heard.model, set(heard.amounts)) == ("gpt-transcribe", {"audio_seconds"})  # its tokens have no price
+        assert 0.1 < heard.amounts["audio_seconds"] < 5
         talk.speaks()
         again = await talk.until(Used, 2, lambda used: used.stage == "llm")
         assert 0 < again.amounts["cached_text_tokens"] <= again.amounts["input_text_tokens"]
+
+
+async def test_transcription_whose_tokens_have_a_price_is_counted_in_tokens() -> None:
+    listening = {"transcription_model": "gpt-4o-mini-transcribe"}
+    async with house("Yes.") as vendor, talking(realtime_agent(vendor.base_url, listening=listening)) as talk:
+        talk.speaks()
+        heard = await talk.until(Used, check=lambda used: used.stage == "stt")
+        assert (heard.model, set(heard.amounts)) == ("gpt-4o-mini-transcribe", {"input_tokens", "output_tokens"})
 
 
 async def test_transcription_that_is_billed_by_time_is_counted_in_seconds() -> None:
