@@ -18,7 +18,7 @@ from patter.providers.embedded.whisper_model import recognition_missing
 from patter.providers.level_detector import LevelDetector
 from patter.registry import maker_of
 
-AGAIN = 2
+AGAIN = 3
 """How often the first recogniser is made anew when it and all others have failed: an outage of a moment ends no call."""
 
 Recogniser = Transcriber | StreamingTranscriber

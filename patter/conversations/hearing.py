@@ -27,6 +27,7 @@ Tell = Callable[[ConversationSignal], None]
 Recogniser = Transcriber | StreamingTranscriber
 
 MISSED_FRAMES = 500  # 10 s of a phone line: more than any recogniser takes to open
+PAUSES_S = (0.0, 0.0, 1.0, 2.0)  # before one that has failed so often in a row is tried again: outages take a moment
 
 
 class Hearing:
@@ -49,6 +50,7 @@ class Hearing:
         self._all = list(makers)  # all that are of any use
         self._makers = deque(self._all)  # those that are tried next
         self._at = 0  # which of all hears now
+        self._failures: list[Callable[[], Recogniser]] = []  # who failed since anything was heard
         self._detector = detector
         self._turn_model = turn_model
         self._clock = clock
@@ -101,6 +103,7 @@ class Hearing:
     async def _open_some(self) -> None:
         while self._makers and not self._closed:
             make = self._makers[0]  # it stays there while it opens: until then frames are kept
+            await anyio.sleep(PAUSES_S[min(self._failures.count(make), len(PAUSES_S) - 1)])
             try:
                 recogniser = make()
                 self._opening = recogniser.name
@@ -138,17 +141,20 @@ class Hearing:
     def _told(self, signal: ConversationSignal) -> None:
         if isinstance(signal, UtteranceEnded) and signal.text:  # it hears: what failed until now is over
             self._makers = deque(self._all[self._at + 1 :])
+            self._failures.clear()
         self._tell(signal)
 
     def _failed(self, error: ProviderError) -> None:
         """The ears that listen can go on no more, and have told so."""
         failed, self._ears = self._ears, None
+        self._failures.append(self._all[self._at])
         if not self._closed:
             self._tasks.start_soon(self._change, failed, error)
 
     def _drop(self, make: Callable[[], Recogniser], error: ProviderError) -> None:
         """This one is not tried now, and not again either if that would not help."""
         self._makers.popleft()
+        self._failures.append(make)
         if not error.retryable:
             self._all = [other for other in self._all if other is not make]
             self._makers = deque(other for other in self._makers if other is not make)

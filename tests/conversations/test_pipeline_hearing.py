@@ -23,6 +23,7 @@ from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
 pytestmark = pytest.mark.anyio
 GREETING = "Hello, this is Riverside Dental, how can I help you today?"
 GONE = ProviderError("it hung up", provider="acme", stage="stt")
+AWAY = ProviderError("it cannot be reached", provider="acme", stage="stt", retryable=True)
 
 
 @pytest.fixture
@@ -129,6 +130,30 @@ async def test_one_that_has_heard_words_may_fail_now_and_then_in_a_long_call() -
     await perform(stage, scene)
     assert turns(stage) == [f"word {number}" for number in range(6)]
     assert problems(stage) == ["it hung up"] * 6
+
+
+async def test_an_outage_of_some_seconds_ends_no_call_and_what_was_said_meanwhile_is_heard_after_it() -> None:
+    clock, began = virtual_clock(), anyio.current_time()
+    opened: list[ScriptedListener] = []
+
+    def make() -> ScriptedListener:
+        out = 1.0 <= anyio.current_time() - began < 3.5
+        opened.append(ScriptedListener(clock, opening_s=0.3, refusal=AWAY if out else None))
+        return opened[-1]
+
+    stage = set_stage(Cast(agent=agent(), fallback_ears=[make] * 4, listener=make(), lines=["Yes."]))
+
+    async def scene(stage: Stage) -> None:
+        await stage.line.silent(1.0)
+        opened[0].fails(AWAY)
+        await stage.line.speaks(4.5)
+        opened[-1].ends("are you there")
+        await stage.line.silent(1.0)
+        assert opened[-1].heard_ms == pytest.approx(5500, abs=61)
+
+    await perform(stage, scene)
+    assert len(opened) == 5
+    assert turns(stage) == ["are you there"]
 
 
 async def test_one_that_fails_before_it_has_heard_anything_is_out_in_the_end() -> None:
