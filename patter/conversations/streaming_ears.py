@@ -164,9 +164,10 @@ class StreamingEars:
         return self._voiced or bool(self._words or self._partial)
 
     def _started(self, signal: SpeechStarted) -> None:
-        if not self._speaking:
-            self._speaking = self._voiced = True
-            self._tell(signal)
+        if self._speaking:
+            return  # noise may be told again and again: that makes it no speech
+        self._speaking = self._voiced = True
+        self._tell(signal)
         if not self._partial:
             self._hush = _Hush(self._hears) if self._hears is not None else None
             self._arm(signal.at + WORDLESS_S)

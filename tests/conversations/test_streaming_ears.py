@@ -144,6 +144,17 @@ async def test_noise_that_never_falls_silent_ends_by_itself() -> None:
         assert room.ended[0].at == pytest.approx(began + WORDLESS_S, abs=0.05)
 
 
+async def test_noise_that_is_told_again_and_again_ends_by_itself_too() -> None:
+    async with listening() as room:
+        began = room.clock.now()
+        for _ in range(3):
+            room.listener.voice(0.0)
+            await room.line(LOUD, 1.2)
+
+        assert room.kinds() == ["SpeechStarted", "SpeechStopped", "UtteranceEnded"]
+        assert room.ended[0].at == pytest.approx(began + WORDLESS_S, abs=0.05)
+
+
 async def test_words_that_come_after_a_short_voice_still_count() -> None:
     async with listening() as room:
         await room.line(LOUD, 0.1)
