@@ -70,7 +70,7 @@ class StoredAgent:
         self._context = Context()
         self._link: AgentLink
         self._ear: AgentEar | None = None
-        self._held: deque[AudioChunk] | None = None
+        self._held: deque[AudioChunk] | None = deque(maxlen=HELD_FRAMES)  # None: the vendor hears the caller
         self._brief: Brief
         self._agent: Agent
         self._replies: Replies
@@ -102,6 +102,7 @@ class StoredAgent:
         self._initiation = await initiation_of(brief.agent, self._door.voice)
         self._use(await self._opened())
         self._billed_at = self._clock.now()
+        self._catch_up()
         tasks.start_soon(self._follow)
         tasks.start_soon(self._count)
 
@@ -148,7 +149,7 @@ class StoredAgent:
         self._owed, self._owed_until = text, self._clock.now() + ANSWER_FIRST_S
         self._replies.settle()
         self._replies.turn()
-        if not self._link.send(wire.write_user_message(text)) and self._ending:
+        if self._held is None and not self._link.send(wire.write_user_message(text)) and self._ending:
             self._fault("llm", "the stored agent has left the call already", fatal=True)
 
     async def reply(self, utterance: str) -> None:
@@ -157,12 +158,8 @@ class StoredAgent:
     async def speak(self, text: str, kind: str = "say") -> None:
         """Have `text` said, after what is being said. The greeting was given to the vendor at the start, and words that
         bridge a slow tool are the stored agent's own affair: neither is sent."""
-        if kind == "greeting" or not text.strip():
-            return
-        if kind == "filler":
-            log.debug("a filler is left to the stored agent")
-            return
-        self._say_soon(text, "say")
+        if kind == "say" and text.strip():
+            self._say_soon(text, "say")
 
     async def interrupt(self, reply_id: int, heard: str, heard_ms: float) -> None:
         """Let nothing more of this reply through; the vendor keeps its own account of what was heard."""
@@ -187,7 +184,8 @@ class StoredAgent:
         self._agent = agent
         if now != before and now.strip():
             self._instructed = wire.write_context(changed(now), "instructions")
-            self._link.send(self._instructed)
+            if self._held is None:
+                self._link.send(self._instructed)
 
     # ------------------------------------------------------------------ saying what was given
 
@@ -344,14 +342,14 @@ class StoredAgent:
         except ProviderError as second:
             self._fault("llm", second.problem, second.fix, fatal=True)
             return False
-        self._resume(self._replies.restart(muted=first is None))
+        self._catch_up(resumed(self._context.messages()), self._replies.restart(muted=first is None))
         return True
 
-    def _resume(self, asked: str) -> None:
-        """Tell the new conversation what was said and is still to be said, and give it the sound that came meanwhile."""
+    def _catch_up(self, story: str = "", asked: str = "") -> None:
+        """The conversation is open: tell it what was said and is still to be said, and give it the sound that came meanwhile."""
         if self._instructed:
             self._link.send(self._instructed)
-        if story := resumed(self._context.messages()):
+        if story:
             self._link.send(wire.write_context(story, "so_far"))
         if asked:
             self._link.send(wire.write_user_message(asking(asked)))

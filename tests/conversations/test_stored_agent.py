@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from patter.audio.format import MULAW_8K, PCM_16K, PCM_24K, AudioFormat
+from patter.clock import Clock
 from patter.conversations import stored_agent
+from patter.conversations.stored_agent import StoredAgent as Conversation
 from patter.exceptions import ProviderError
 from patter.loopback.elevenlabs_convai import CONVERSATION, LoopbackConvai, StoredAgent, Turn
 from patter.loopback.elevenlabs_convai_agents import History
 from patter.loopback.elevenlabs_convai_events import FORMATS
+from patter.ports import Brief, CallInfo
 from patter.signals import (
     CallerPartial,
     ConnectionUsed,
@@ -24,7 +29,7 @@ from patter.signals import (
     Used,
     UtteranceEnded,
 )
-from tests.conversations.stored_agent_call import AGENT_ID, Talk, stored, talking
+from tests.conversations.stored_agent_call import AGENT_ID, Talk, door_to, stored, talking
 
 pytestmark = pytest.mark.anyio
 
@@ -366,3 +371,26 @@ async def test_the_vendor_must_have_been_offered_the_signed_address() -> None:
     error = group.value.exceptions[0]
     assert isinstance(error, ProviderError)
     assert "ELEVENLABS_API_KEY" in error.fix
+
+
+async def test_what_is_wanted_of_an_agent_that_is_being_opened_waits_for_it() -> None:
+    async with LoopbackConvai(StoredAgent(AGENT_ID, first_message="")) as vendor, door_to(vendor.stage.http) as door:
+        conversation, brief = (
+            Conversation(door, Clock()),
+            Brief(CallInfo("CA1"), stored(), None, None, lambda _, text: (text, None)),
+        )
+        async with anyio.create_task_group() as tasks:
+            async with anyio.create_task_group() as opening:
+                opening.start_soon(conversation.start, brief, tasks)
+                await anyio.lowlevel.checkpoint()
+                conversation.update(stored(system_prompt="Be kind."))
+                await conversation.read("hello")
+                await conversation.speak("A person joins.")
+            async for signal in conversation.signals():
+                if isinstance(signal, ReplyEnded) and signal.reply_id == 2:
+                    break
+            await conversation.aclose()
+            tasks.cancel_scope.cancel()
+        said = [message for message in vendor.stage.peers[0].received if isinstance(message, dict)]
+    kinds = [message["type"] for message in said if message["type"] != "pong"]
+    assert kinds == ["conversation_initiation_client_data", "contextual_update", "user_message", "user_message"]
