@@ -97,17 +97,27 @@ class OnThePhone:
     home: Path
     ordered: list[dict[str, Any]]
     over: list[dict[str, Any]]
+    listened: int = 0
+    words: str = ""
 
     def heard(self) -> str:
         """The words the caller has heard so far."""
-        return understood(Converter(MULAW_8K, PCM_16K).convert(bytes(self.leg.heard)))
+        new = bytes(self.leg.heard[self.listened :])
+        words = " ".join(filter(None, (self.words, understood(Converter(MULAW_8K, PCM_16K).convert(new)))))
+        if self.quiet:  # nothing of this changes any more
+            self.listened, self.words = self.listened + len(new), words
+        return words
 
-    async def until_heard(self, words: str, *, times: int = 1, whole: bool = True) -> None:
-        """Wait until the caller has heard this so often, and (`whole`) that the agent has stopped talking."""
+    @property
+    def quiet(self) -> bool:
+        """Whether the agent has stopped talking."""
+        return bytes(self.leg.heard[-QUIET:]) == MULAW_8K.silence * QUIET
+
+    async def until_heard(self, words: str, *, whole: bool = True) -> None:
+        """Wait until the caller has heard this, and (`whole`) that the agent has stopped talking."""
 
         def heard() -> bool:
-            quiet = not whole or bytes(self.leg.heard[-QUIET:]) == MULAW_8K.silence * QUIET
-            return quiet and self.heard().count(words) >= times
+            return (self.quiet or not whole) and words in self.heard()
 
         await self.until(heard, lambda: f"{words!r} in {self.heard()!r}")
 
@@ -198,20 +208,19 @@ async def test_a_whole_call(carrier: str, engine: str, port: int, tmp_path: Path
         await call.until_heard("india")
         call.caller.say("echo")
         await call.until_heard("juliett kilo", whole=False)
-        call.caller.say("charlie")  # in the middle of the long answer
-        await call.until_heard("golf hotel", times=2)
-        call.caller.say("foxtrot")
+        call.caller.say("foxtrot")  # in the middle of the long answer
         await call.until_heard("oscar", whole=False)
         with anyio.fail_after(PATIENCE_S):
             await call.leg.over.wait()
             await call.until(lambda: call.over)
-        kept, events = bytes(call.leg.heard), call.events()
+        kept = bytes(call.leg.heard)
+    events = call.events()
 
     said = lines(events)
     cut = next(event for event in events if event["type"] == "AgentSaid" and event["interrupted"])
     assert said == [
         f"agent: {GREETING}", "caller: charlie", "agent: golf hotel.", "caller: delta", "agent: india.",
-        "caller: echo", f"agent: {cut['text']}", "caller: charlie", "agent: golf hotel.", "caller: foxtrot", "agent: oscar.",
+        "caller: echo", f"agent: {cut['text']}", "caller: foxtrot", "agent: oscar.",
     ]  # fmt: skip
     assert cut["text"]
     assert LONG.startswith(cut["text"])  # what was heard, and no more
@@ -237,9 +246,9 @@ def billed(engine: str, events: list[dict[str, Any]], ended: dict[str, Any]) -> 
     assert used >= USED[engine]
     assert all(sum(event["amounts"].values()) > 0 for event in events if event["type"] == "UsageMeasured")
     turns = [event for event in events if event["type"] == "TurnMeasured" and event["closed"]]
-    assert [turn["user_text"] for turn in turns] == ["", "charlie", "delta", "echo", "charlie", "foxtrot"]
+    assert [turn["user_text"] for turn in turns] == ["", "charlie", "delta", "echo", "foxtrot"]
     assert all(turn["total_ms"] == pytest.approx(sum(turn["segments"].values())) for turn in turns)
-    assert [turn["interrupted"] for turn in turns] == [False, False, False, True, False, False]
+    assert [turn["interrupted"] for turn in turns] == [False, False, False, True, False]
     metrics: CallMetrics = ended["metrics"]
     assert metrics.cost.total > 0
     assert turns[-1]["cost_so_far"] <= metrics.cost.total
