@@ -5,6 +5,7 @@ It owns those choices; it refuses to connect.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from patter.wire.deepgram_flux import bounded_timeout, flux_parameters
 DEFAULT_MODEL = "nova-3"
 EAGER = 0.5  # the confidence at which an answer is prepared: half of the usual way from its least value to the sure one
 LEAST_PAUSE_MS = 100  # pauses between words are shorter
+_FAMILY = re.compile(r"(nova-2|enhanced|base)(-[a-z]+)+")
 
 
 def make(config: STTConfig, bench: Bench) -> NovaTranscriber | FluxTranscriber:
@@ -40,8 +42,8 @@ def make(config: STTConfig, bench: Bench) -> NovaTranscriber | FluxTranscriber:
         given = "eot_timeout_ms" in config.options
         timeout_ms = None if given else bounded_timeout(bench.turn_taking.max_silence_ms)
         return FluxTranscriber(bench.dialer, bench.clock, target_for, model=model, timeout_ms=timeout_ms)
-    price_model = _price_model(model, _language(config, bench))
-    return NovaTranscriber(bench.dialer, bench.clock, target_for, model=model, price_model=price_model)
+    priced_as = price_model(config, bench.language)
+    return NovaTranscriber(bench.dialer, bench.clock, target_for, model=model, price_model=priced_as)
 
 
 def target_of(config: STTConfig, bench: Bench) -> Target:
@@ -86,10 +88,17 @@ def is_flux(model: str) -> bool:
     return model.startswith("flux")
 
 
+def price_model(config: STTConfig, language: str = "en") -> str:
+    """The model as the price list calls it: those for special uses cost what their family costs.
+
+    `language` is the agent's."""
+    model = config.model or DEFAULT_MODEL
+    if found := _FAMILY.fullmatch(model):
+        return found[1]
+    several = (config.options.get("language") or config.language or language) == "multi"
+    family = model.removesuffix("-general")
+    return f"{family}-multilingual" if family == "nova-3" and several else family
+
+
 def _language(config: STTConfig, bench: Bench) -> str:
     return config.language or bench.language
-
-
-def _price_model(model: str, language: str) -> str:
-    family = model.removesuffix("-general")
-    return f"{family}-multilingual" if family == "nova-3" and language == "multi" else family
