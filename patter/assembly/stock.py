@@ -87,6 +87,7 @@ class Stock:
             self.clock,
             key=config.api_key or self.keys.of(config.provider),
             base_url=config.base_url or self.keys.url_of(config.provider),
+            vendor_url=self.keys.url_of(config.provider),
             hears=hears,
             plays=plays,
             language=agent.language,

@@ -21,17 +21,19 @@ from patter.providers.dialer import Dialer
 class Bench:
     """The workplace of a maker: `make(config, bench)`.
 
-    `http` and `dialer` are shared by all calls. `key` is the API key to use and `base_url` another address of the vendor (""
-    = its own). `hears` and `plays` are the line's formats: a provider that can take or give them spares every conversion.
-    `language` is the agent's (BCP-47). `note` takes a sentence for the user about what was chosen, before the call begins.
-    `shared` keeps what is built once for all calls (a model, a voice list), by a key of the maker's own. `tasks` lives as long
-    as the workshop: what is kept between calls may run there (None: nothing can)."""
+    `http` and `dialer` are shared by all calls. `key` is the API key to use and `base_url` another address ("" = the
+    vendor's usual one); it is still the vendor's own where it is `vendor_url`, else somebody's server that is like
+    it. `hears` and `plays` are the line's formats: a provider that can take or give them spares every conversion.
+    `language` is the agent's (BCP-47). `note` takes a sentence for the user about what was chosen, before the call
+    begins. `shared` keeps what is built once for all calls (a model, a voice list), by a key of the maker's own.
+    `tasks` lives as long as the workshop: what is kept between calls may run there (None: nothing can)."""
 
     http: aiohttp.ClientSession
     dialer: Dialer
     clock: Clock
     key: str = field(default="", repr=False)
     base_url: str = ""
+    vendor_url: str = ""
     hears: AudioFormat | None = None
     plays: AudioFormat | None = None
     language: str = "en"

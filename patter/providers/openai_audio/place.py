@@ -11,6 +11,7 @@ from yarl import URL
 
 from patter.providers.address import as_socket, checked_base, is_loopback
 from patter.providers.openai_account import BASE, OPENAI
+from patter.providers.retired import living
 from patter.providers.vendor import Vendor
 
 
@@ -23,15 +24,21 @@ class Place:
     key: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, base_url: str, key: str, setting: str) -> Place:
-        """OpenAI itself for "". Another server is named "local" or by its host: OpenAI's prices are not its prices.
+    def of(cls, base_url: str, key: str, setting: str, own: str = "") -> Place:
+        """OpenAI itself for "" and `own`. Another server is named "local" or by its host: OpenAI's prices are not its prices.
 
-        `setting` is where its key is kept. Raises ValueError for an address that would send the key in the clear."""
+        `setting` is where its key is kept, `own` another address of OpenAI.
+
+        Raises ValueError for an address that would send the key in the clear."""
         root = checked_base(base_url, "base_url") if base_url else BASE
-        if URL(root).host == URL(BASE).host:
+        if URL(root).host == URL(BASE).host or root == own:
             return cls(OPENAI, root, key)
         name = "local" if is_loopback(root) else str(URL(root).host)
         return cls(Vendor(name, name, setting), root, key)
+
+    def living(self, model: str) -> tuple[str, str]:
+        """See `retired.living`; another server's models are its own business."""
+        return living(model) if self.vendor == OPENAI else (model, "")
 
     @property
     def socket_root(self) -> str:

@@ -18,6 +18,7 @@ from patter.audio.format import PCM_24K
 from patter.clock import Clock
 from patter.exceptions import ProviderError, WireError
 from patter.providers.delivery import NO_SOUND, SILENCE_S, Delivery, Pieces, delivered, speakable
+from patter.providers.openai_account import BASE, OPENAI
 from patter.providers.retired import living
 from patter.providers.vendor import Vendor
 from patter.providers.vendor_http import VendorReply, VendorRequest, sent
@@ -33,20 +34,17 @@ from patter.wire.openai_speech import (
     request_body,
 )
 
-OPENAI = Vendor("openai", "OpenAI", "OPENAI_API_KEY")
-BASE = "https://api.openai.com/v1"
 WARM_S = 50.0  # connections are kept for 60 s: within this time one still stands
 END_S = 0.2  # the end of a body follows its last event at once
 INSTEAD = 'use another provider for the voice: "elevenlabs", or "embedded", which needs no key'
 
 
 class OpenAISpeech:
-    """A Synthesizer: PCM of 24 kHz. `base` is the root that ends in /v1; `options` as the vendor names them.
+    """A Synthesizer: PCM of 24 kHz. `base` is the root that ends in /v1 and `vendor` whose it is; `options` as OpenAI names
+    them.
 
     What OpenAI itself would refuse is told by `start`; another server may know other models and voices. `today`: the date
     by which a model has ended (default: now)."""
-
-    name = OPENAI.name
 
     def __init__(
         self,
@@ -55,12 +53,14 @@ class OpenAISpeech:
         *,
         key: str = "",
         base: str = BASE,
+        vendor: Vendor = OPENAI,
         model: str = "",
         voice: str = "alloy",
         options: Mapping[str, Any] | None = None,
         today: date | None = None,
     ) -> None:
         self._http, self._clock, self._base, self._today = http, clock, base, today
+        self._vendor, self.name = vendor, vendor.name
         self._headers = {"Authorization": f"Bearer {key or 'none'}"}
         self._options = dict(options or {})
         self._used_at = float("-inf")
@@ -76,7 +76,7 @@ class OpenAISpeech:
         if self._clock.now() - self._used_at < WARM_S:
             return
         request = VendorRequest(
-            OPENAI, "tts", "GET", f"{self._base}/models", self._headers, attempts=1, silence_s=SILENCE_S
+            self._vendor, "tts", "GET", f"{self._base}/models", self._headers, attempts=1, silence_s=SILENCE_S
         )
         try:
             async with sent(self._http, request) as reply:
@@ -104,7 +104,7 @@ class OpenAISpeech:
 
     async def _ask(self, text: str, delivery: Delivery) -> Pieces:
         request = VendorRequest(
-            OPENAI,
+            self._vendor,
             "tts",
             "POST",
             f"{self._base}/audio/speech",
@@ -119,8 +119,10 @@ class OpenAISpeech:
                 yield told
             events = reply.response.content_type == "text/event-stream"
             if not events and reply.response.content_type.startswith(NO_SOUND):
-                raise OPENAI.garbled("tts", f"{reply.response.content_type} instead of sound")
-            async with aclosing(_events(reply, delivery) if events else _bytes(reply, delivery)) as pieces:
+                raise self._vendor.garbled("tts", f"{reply.response.content_type} instead of sound")
+            async with aclosing(
+                _events(self._vendor, reply, delivery) if events else _bytes(reply, delivery)
+            ) as pieces:
                 async for piece in pieces:
                     yield piece
             self._used_at = self._clock.now()
@@ -142,7 +144,7 @@ async def _bytes(reply: VendorReply, delivery: Delivery) -> Pieces:
             yield chunk
 
 
-async def _events(reply: VendorReply, delivery: Delivery) -> Pieces:
+async def _events(vendor: Vendor, reply: VendorReply, delivery: Delivery) -> Pieces:
     reader = EventReader()
     try:
         async for data in reply.response.content.iter_any():
@@ -158,10 +160,10 @@ async def _events(reply: VendorReply, delivery: Delivery) -> Pieces:
                     await _finish(reply)
                     return
                 else:
-                    raise _gave_up(event)
+                    raise _gave_up(vendor, event)
     except WireError as error:
-        raise OPENAI.garbled("tts", str(error)) from None
-    raise OPENAI.broken("tts", ConnectionResetError())  # an answer that just ends has lost something
+        raise vendor.garbled("tts", str(error)) from None
+    raise vendor.broken("tts", ConnectionResetError())  # an answer that just ends has lost something
 
 
 async def _finish(reply: VendorReply) -> None:
@@ -170,10 +172,10 @@ async def _finish(reply: VendorReply) -> None:
         await reply.response.content.read()
 
 
-def _gave_up(event: Broken) -> ProviderError:
+def _gave_up(vendor: Vendor, event: Broken) -> ProviderError:
     return ProviderError(
         f"it gave up in the middle ({event.message[:300]})",
-        provider=OPENAI.name,
+        provider=vendor.name,
         stage="tts",
         retryable=True,
         fix="try again",

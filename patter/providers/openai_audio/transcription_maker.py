@@ -14,7 +14,6 @@ from patter.providers.openai_audio.live_transcription import OWN_OPTIONS, LiveTr
 from patter.providers.openai_audio.live_utterances import LiveUtteranceTranscriber
 from patter.providers.openai_audio.place import Place
 from patter.providers.openai_audio.transcription import OpenAITranscriber
-from patter.providers.retired import living
 from patter.wire.openai_live_transcription import hears_by_itself
 from patter.wire.openai_transcription import Request
 
@@ -27,10 +26,10 @@ def make(config: STTConfig, bench: Bench) -> Transcriber | StreamingTranscriber:
     The models for live sound (gpt-live-transcribe, gpt-realtime-whisper) always listen over a socket, and are told where
     utterances end. The others take an utterance at a time, or with `options={"realtime": True}` every frame over a socket,
     where the vendor finds voice and pauses ("turn_detection": "server_vad" or "semantic_vad")."""
-    model, note = living(config.model or DEFAULT_MODEL)
+    place = _place(config, bench)
+    model, note = place.living(config.model or DEFAULT_MODEL)
     if note:
         bench.note(note)
-    place = _place(config, bench)
     options = {name: value for name, value in config.options.items() if name != "realtime"}
     request = Request(model, config.language or bench.language, config.keyterms, options)
     if not hears_by_itself(model):
@@ -44,19 +43,21 @@ def make(config: STTConfig, bench: Bench) -> Transcriber | StreamingTranscriber:
 
 async def vouch(config: STTConfig, bench: Bench) -> None:
     """Raise ProviderError for a key or a model that the vendor does not know."""
-    model, _ = living(config.model or DEFAULT_MODEL)
-    base_url, key = bench.base_url or config.base_url, bench.key or config.api_key
-    await openai_account.vouch(bench.http, key, base_url, model, "stt")
+    place = _place(config, bench)
+    model, _ = place.living(config.model or DEFAULT_MODEL)
+    await openai_account.vouch(bench.http, place.key, place.root, model, "stt")
 
 
 async def warm(config: STTConfig, bench: Bench) -> None:
     """Open the connection of a call that is about to begin: a socket, or one for the first request. Raises ProviderError."""
-    model, _ = living(config.model or DEFAULT_MODEL)
+    place = _place(config, bench)
+    model, _ = place.living(config.model or DEFAULT_MODEL)
     if config.options.get("realtime") or not hears_by_itself(model):
-        await bench.dialer.warm(target(_place(config, bench)))
+        await bench.dialer.warm(target(place))
     else:
         await vouch(config, bench)
 
 
 def _place(config: STTConfig, bench: Bench) -> Place:
-    return Place.of(bench.base_url or config.base_url, bench.key or config.api_key, "the api_key of the stt settings")
+    base_url, key = config.base_url or bench.base_url, config.api_key or bench.key
+    return Place.of(base_url, key, "the api_key of the stt settings", bench.vendor_url)
