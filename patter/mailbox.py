@@ -39,6 +39,11 @@ class Mailbox(Generic[Item]):
         self._items.append(item)
         self._wake()
 
+    @property
+    def unread(self) -> bool:
+        """Whether something waits to be read."""
+        return bool(self._items)
+
     def close(self) -> None:
         """No more items will come. Closing twice is closing once."""
         self._closed = True

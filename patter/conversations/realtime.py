@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from patter.audio.format import AudioChunk
@@ -96,7 +97,7 @@ class RealtimeConversation:
         self._ear = Ear(self._memory, self._clock, self._tell)
         self._speaker = Speaker(brief, self._memory, self._clock, self._tell, self._greetings)
         self._speaker.responses.patient(self._patience_s, self._got_stuck)
-        self._use(await self._open())
+        self._use(await self._open_first())
         if sentence := model_for(brief.agent.model, self._shape)[1]:
             self._note(sentence)
         tasks.start_soon(self._live)
@@ -118,7 +119,7 @@ class RealtimeConversation:
     async def reply(self, utterance: str) -> None:
         """Answer an utterance that the engine heard itself."""
         if self._speaker is not None and self._ear is not None:
-            self._ear.answered(utterance)
+            self._ear.answered()
             self._speaker.answer()
 
     async def speak(self, text: str, kind: str = "say") -> None:
@@ -203,6 +204,18 @@ class RealtimeConversation:
         self._tell(ConnectionUsed(STAGE, OPENAI.name, link.socket.reused, link.socket.connect_ms))
         return link
 
+    async def _open_first(self) -> Link:
+        """The call's first session; what fails in passing is tried once more."""
+        try:
+            return await self._open()
+        except ProviderError as error:
+            pause = PAUSES_S[1] if error.retry_after_s is None else error.retry_after_s
+            if not error.retryable or error.code == "timeout" or pause > PAUSES_S[-1]:
+                raise
+            self._fault(error)
+            await anyio.sleep(pause)
+            return await self._open()
+
     def _use(self, link: Link) -> None:
         """Go on with this session: it is told what was said so far, then what the caller says now."""
         assert self._speaker is not None
@@ -244,6 +257,8 @@ class RealtimeConversation:
                     self._fault(event)
                 else:
                     self._take(event)
+                    if self._signals.unread:  # events come in bursts: the first sound does not wait for the last of them
+                        await anyio.lowlevel.checkpoint()
                 if self._expired:
                     return failure("", "session_expired", "the session has reached its time limit")
         except ProviderError as error:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from patter.audio.format import AudioChunk
@@ -215,6 +216,8 @@ class StoredAgent:
             try:
                 async for event in self._link.events:
                     self._take(event)
+                    if self._signals.unread:  # events come in bursts: the first sound does not wait for the last of them
+                        await anyio.lowlevel.checkpoint()
             except ProviderError as error:
                 if self._closed or not await self._again(error):
                     return
