@@ -19,7 +19,7 @@ import anyio.to_thread
 from watchfiles import Change, awatch
 
 from patter.agentfile import AgentFile, check, load
-from patter.builders import filled
+from patter.builders import KEYLESS, filled
 from patter.bus import Bus
 from patter.events import AgentChanged, AgentRejected
 from patter.exceptions import AgentFileError
@@ -59,7 +59,8 @@ class Entry:
         return bool(sources & modules) or self.problem is not None
 
     def row(self) -> dict[str, Any]:
-        """The agent as the API lists it. stt, llm and tts are what the file asks for ("": the engine's choice)."""
+        """The agent as the API lists it. stt, llm and tts are what the file asks for ("": this machine's choice); with an
+        engine that hears and speaks by itself they are that engine."""
         row: dict[str, Any] = {
             "name": self.name,
             "path": str(self.path),
@@ -75,14 +76,22 @@ class Entry:
             return row
         agent = self.file.agent
         model = agent.llm.model or agent.llm.base_url if agent.llm else ""
-        return row | {
-            "provider": agent.provider,
-            "first_message": filled(agent).first_message,
+        parts = {
             "stt": agent.stt.provider if agent.stt else "",
-            "llm": "on_message" if self.file.on_message else model or ("script" if agent.script else ""),
+            "llm": "on_message" if self.file.on_message else model,
             "tts": agent.tts.provider if agent.tts else "",
-            "caller": [line.to_json() for line in self.file.caller_lines],
         }
+        if agent.provider != KEYLESS:
+            parts = dict.fromkeys(parts, f"{agent.provider} {agent.agent_id or agent.model}")
+        return (
+            row
+            | parts
+            | {
+                "provider": agent.provider,
+                "first_message": filled(agent).first_message,
+                "caller": [line.to_json() for line in self.file.caller_lines],
+            }
+        )
 
 
 class Agents:

@@ -178,3 +178,15 @@ async def test_a_module_that_does_not_finish_its_import_holds_nothing_up(
             assert await rig.text_call()
         finally:
             go_on.touch()
+
+
+async def test_the_list_says_who_hears_thinks_and_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-test")
+    agents = tmp_path / "agents"
+    agents.mkdir()
+    (agents / "whole.toml").write_text('system_prompt = "x"\nprovider = "openai_realtime"\nmodel = "gpt-realtime-2.1"\n')
+    (agents / "parts.toml").write_text('system_prompt = "x"\n[stt]\nprovider = "whisper"\n[llm]\nmodel = "m"\n')
+    async with serving(tmp_path) as rig:
+        whole, parts = await row(rig, "whole"), await row(rig, "parts")
+    assert [whole[stage] for stage in ("stt", "llm", "tts")] == ["openai_realtime gpt-realtime-2.1"] * 3
+    assert [parts[stage] for stage in ("stt", "llm", "tts")] == ["whisper", "m", "embedded"]
