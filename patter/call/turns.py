@@ -28,6 +28,7 @@ from patter.signals import (
     SpeechStopped,
     UtteranceEnded,
 )
+from patter.turns.spoken import join
 from patter.turns.words import acknowledges
 
 Entry = dict[str, Any]
@@ -36,6 +37,7 @@ Entry = dict[str, Any]
 WORDS_LIMIT_S = (
     2.0  # while the agent's sound is held nobody hears anything: longer than this it is not kept back for words
 )
+WORDS_LATEST_S = 5.0  # words that have not come by then will not
 
 
 class Party(Protocol):
@@ -79,6 +81,15 @@ class _Said:
         return not self.text.strip() and bool(self.utterance or self.answered)
 
 
+@dataclass(slots=True, eq=False)
+class _Wordless:
+    """A turn of which words are still to come: by utterance, in the order in which they were said; None = not known yet."""
+
+    turn: int
+    entry: Entry
+    words: dict[str, str | None]
+
+
 class Turns:
     """The caller's turns of one call."""
 
@@ -99,7 +110,7 @@ class Turns:
         self._clock = clock
         self._digits = DigitEntry(clock, self._digits_entered)
         self._undecided: dict[str, UtteranceEnded] = {}  # whether they are turns depends on their words
-        self._wordless: dict[str, tuple[int, Entry]] = {}  # turns whose words are not known yet, by utterance
+        self._wordless: dict[str, _Wordless] = {}  # by utterance
         self._timer: asyncio.TimerHandle | None = None
         self._began_at = 0.0  # when the caller's last voice began
         self.speaking = False
@@ -145,11 +156,13 @@ class Turns:
 
     async def transcribed(self, signal: CallerTranscribed) -> None:
         """The words of an utterance that ended without them."""
-        if signal.utterance in self._wordless:
-            turn, entry = self._wordless.pop(signal.utterance)
-            entry["text"] = signal.text
-            self._bus.publish(events.CallerTranscribed(call_id=self._party.call.call_id, turn=turn, text=signal.text))
-        elif (ended := self._undecided.pop(signal.utterance, None)) is not None:
+        if (wordless := self._wordless.pop(signal.utterance, None)) is not None:
+            wordless.words[signal.utterance] = signal.text
+            text = wordless.entry["text"] = _together(wordless.words)
+            if None not in wordless.words.values():
+                call_id = self._party.call.call_id
+                self._bus.publish(events.CallerTranscribed(call_id=call_id, turn=wordless.turn, text=text))
+        elif (ended := self._undecided.get(signal.utterance)) is not None:
             await self._judge(ended, signal.text, signal.at)
 
     async def _utterance(self, signal: UtteranceEnded) -> None:
@@ -166,8 +179,10 @@ class Turns:
     async def _judge(self, ended: UtteranceEnded, text: str, transcript_at: float) -> None:
         """Whether these words are a turn."""
         if not text.strip():
+            self._undecided.pop(ended.utterance, None)
             self._nothing("no words")
         elif self._floor.audible and self._acknowledges(text):
+            self._undecided.pop(ended.utterance, None)
             self._bus.publish(events.CallerAcknowledged(call_id=self._party.call.call_id, text=text))
             self._nothing("acknowledgement")
         else:
@@ -188,10 +203,13 @@ class Turns:
         """Nobody says what it was: short voice is taken for a cough, until its words come after all."""
         enough_s = self._party.agent.turn_taking.interrupt_after_ms / 1000
         if signal.speech_ended_at - self._began_at >= enough_s:
-            self._undecided.pop(signal.utterance, None)
-            self._party.spawn(partial(self._take, _voiced(signal, "", 0.0)))
+            self._party.spawn(partial(self._take_overdue, signal))
         else:
             self._nothing("no words")
+
+    async def _take_overdue(self, signal: UtteranceEnded) -> None:
+        if signal.utterance in self._undecided:
+            await self._take(_voiced(signal, "", 0.0))
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
@@ -214,6 +232,8 @@ class Turns:
         party = self._party
         if party.over or party.deaf or not (said.text.strip() or said.pending):
             return
+        words = self._all_words(said)
+        text, pending = _together(words), said.pending or None in words.values()
         self._forget()
         self._closing.reconsidered()
         await self._floor.turn_taken()
@@ -222,17 +242,16 @@ class Turns:
             events.CallerSaid(
                 call_id=party.call.call_id,
                 turn=party.turn,
-                text=said.text,
+                text=text,
                 source=said.source,
                 speech_ended_at=said.speech_ended_at,
                 recognition_at=said.recognition_at,
                 transcript_at=said.transcript_at,
-                pending=said.pending,
+                pending=pending,
             )
         )
-        entry = party.remember("user", said.text, later=said.pending)
-        if said.pending and said.utterance:
-            self._wordless[said.utterance] = (party.turn, entry)
+        wordless = _Wordless(party.turn, party.remember("user", text, later=pending), words)
+        self._wordless.update((utterance, wordless) for utterance, known in words.items() if known is None)
         party.answer_owed()
         if said.answered:
             return
@@ -240,6 +259,17 @@ class Turns:
             await self._conversation.reply(said.utterance)
         else:
             await self._conversation.read(said.text)
+
+    def _all_words(self, said: _Said) -> dict[str, str | None]:
+        """The words of a turn: utterances that were still undecided are answered together with it."""
+        since = self._clock.now() - WORDS_LATEST_S
+        words = dict[str, str | None].fromkeys(key for key, ended in self._undecided.items() if ended.at > since)
+        words[said.utterance] = None if said.pending and said.utterance else said.text
+        return words
+
+
+def _together(words: dict[str, str | None]) -> str:
+    return join(text or "" for text in words.values())
 
 
 def _voiced(ended: UtteranceEnded, text: str, transcript_at: float) -> _Said:

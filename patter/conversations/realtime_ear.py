@@ -105,11 +105,11 @@ class Ear:
         self._open = self._speaking = False
         self._settle()
 
-    def answered(self, utterance: str) -> None:
-        """The utterance is being answered: its partial words interrupt nothing any more."""
-        self._answered.add(utterance)
-        if utterance in self._orphans:
-            self._understand_no_more(utterance)
+    def answered(self) -> None:
+        """All that was said so far is being answered: its partial words interrupt nothing any more."""
+        self._answered |= {*self._wordless, *self._orphans}
+        for orphan in list(self._orphans):
+            self._understand_no_more(orphan)
 
     def take(self, event: Heard) -> None:
         """What the session says of the caller."""

@@ -213,6 +213,57 @@ async def test_a_caller_who_goes_on_is_not_spoken_over_when_the_first_words_were
     assert scene.engine.of("reply") == ["u2"]
 
 
+@pytest.mark.parametrize("order", [("u1", "u2"), ("u2", "u1")])
+async def test_two_short_utterances_are_one_turn_with_the_words_of_both(order: tuple[str, str]) -> None:
+    words = {"u1": "no", "u2": "wait please"}
+    scene = set_scene(greeting())
+
+    async def act() -> None:
+        await anyio.sleep(0.2)
+        await scene.engine.hears(0.3, "u1")
+        await scene.engine.hears(0.3, "u2")
+        for utterance in order:
+            scene.engine.understands(utterance, words[utterance])
+            await anyio.sleep(0.1)
+
+    await play(scene, act)
+    assert scene.engine.of("reply") == [order[0]]
+    assert [(event.turn, event.text, event.pending) for event in scene.of(CallerSaid)] == [(1, words[order[0]], True)]
+    assert [(event.turn, event.text) for event in scene.of(CallerTranscribed)] == [(1, "no wait please")]
+    assert scene.session.history[-1]["text"] == "no wait please"
+
+
+async def test_words_of_what_was_said_before_a_long_interruption_are_not_lost() -> None:
+    scene = set_scene(greeting())
+
+    async def act() -> None:
+        await anyio.sleep(0.2)
+        await scene.engine.hears(0.3, "u1")
+        await scene.engine.hears(1.5, "u2")
+        scene.engine.understands("u2", "what about Monday")
+        scene.engine.understands("u1", "hello")
+        await anyio.sleep(0.1)
+
+    await play(scene, act)
+    assert scene.engine.of("reply") == ["u2"]
+    assert [event.text for event in scene.of(CallerTranscribed)] == ["hello what about Monday"]
+
+
+async def test_an_utterance_that_was_never_written_down_keeps_no_later_turn_waiting() -> None:
+    scene = set_scene(greeting())
+
+    async def act() -> None:
+        await anyio.sleep(0.2)
+        await scene.engine.hears(0.3, "u1")
+        await anyio.sleep(8.0)
+        await scene.engine.hears(0.5, "u2")
+        scene.engine.understands("u2", "what about Monday")
+        await anyio.sleep(0.1)
+
+    await play(scene, act)
+    assert [event.text for event in scene.of(CallerTranscribed)] == ["what about Monday"]
+
+
 async def test_a_vendors_own_interruption_keeps_what_was_heard() -> None:
     scene = set_scene(greeting())
 
