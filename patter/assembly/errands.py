@@ -46,15 +46,15 @@ class Errands:
         if self._engines.alone(agent):
             return [self._errand("engine's socket", agent, partial(self._engines.warm, agent), each=True)]
         jobs = [
-            self._errand(f"greeting on {line}", agent, partial(self._voices.prepare, agent, line)),
+            self._errand(f"greeting on {line}", agent, partial(self._voices.prepare, agent, line), greets=True),
             self._errand("model", agent, partial(self._brains.vouch, agent)),
         ]
         if warm := self._recogniser(agent, line, warmer_of):
             jobs.append(self._errand("recogniser's socket", agent, warm, each=True))
         return jobs
 
-    def _errand(self, about: str, agent: Agent, job: Job, *, each: bool = False) -> Errand:
-        """Named by what it depends on, in a form that shows no key."""
+    def _errand(self, about: str, agent: Agent, job: Job, *, each: bool = False, greets: bool = False) -> Errand:
+        """Named by what it depends on, in a form that shows no key. Only greetings differ from caller to caller."""
         stt, tts = builders.stt_of(agent, self._stock.keys), builders.tts_of(agent, self._stock.keys)
         parts = (
             stt.to_dict(),
@@ -63,7 +63,8 @@ class Errands:
             agent.provider,
             agent.model,
         )
-        place = repr((*parts, agent.agent_id, agent.realtime, agent.voice, agent.first_message, agent.variables))
+        greeting = (agent.first_message, agent.variables) if greets else ()
+        place = repr((*parts, agent.agent_id, agent.realtime, agent.voice, *greeting))
         return Errand(f"{about} {sha256(place.encode()).hexdigest()[:16]}", job, each)
 
     def _recogniser(self, agent: Agent, line: AudioFormat, kind: Callable[..., object]) -> Job | None:

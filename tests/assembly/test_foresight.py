@@ -68,6 +68,14 @@ async def test_who_was_asked_is_believed_for_a_while_and_a_refusal_is_not_kept()
         await shop.vouch(agent(stage.http))  # nobody is asked
 
 
+async def test_callers_who_are_greeted_by_name_share_what_was_asked() -> None:
+    async with Stage() as stage, workshop() as shop:
+        stage.exchanges("GET", TOKEN, Exchange(Answer(body={"api_key_id": "x"})))
+        stage.exchanges("GET", MODELS, KNOWN)
+        for name in ("Ana", "Ben"):
+            await shop.vouch(agent(stage.http, first_message="Hello {name}.", variables={"name": name}))
+
+
 async def test_a_vendor_that_cannot_be_reached_or_fails_is_no_refusal() -> None:
     async with Stage() as stage, workshop() as shop:
         stage.exchanges("GET", TOKEN, Exchange(Answer(503, body="down")))
