@@ -124,6 +124,23 @@ async def test_an_utterance_that_nobody_had_written_down_goes_with_the_call_as_s
         assert [words.text for words in talk.of(CallerTranscribed)] == [""]
 
 
+async def test_all_that_was_answered_with_an_utterance_is_told_as_wordless_when_its_session_is_lost() -> None:
+    async def never(pcm: bytes) -> str:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with LoopbackRealtime(transcribe=never) as vendor, talking(realtime_agent(vendor.base_url)) as talk:
+        talk.answers = False
+        talk.speaks()
+        talk.speaks()
+        second = await talk.until(UtteranceEnded, 2)
+        await talk.conversation.reply(second.utterance)
+        vendor.stage.cut_all()
+        await talk.until(CallerTranscribed, 2)
+        told = {words.utterance for words in talk.of(CallerTranscribed)}
+        assert told == {ended.utterance for ended in talk.of(UtteranceEnded)}
+
+
 async def test_an_answer_that_breaks_off_goes_on_where_its_sound_stopped() -> None:
     async with (
         house("We deliver on Fridays. " * 12, "And on Mondays.", manners=SLOW) as vendor,
