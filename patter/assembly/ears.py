@@ -94,6 +94,7 @@ class Ears:
         if not usable:
             notes.append(f"{self.gap or self._deaf} Until then, type the caller's words.")
             return None
+        notes += dict.fromkeys(note for config in usable if (note := _foreign(config, agent)))
         makers = [self._maker(config, agent, hears, plays, notes) for config in usable]
         recogniser = makers[0]()
         first = _Maker(recogniser, makers[0])
@@ -115,3 +116,18 @@ class Ears:
 
     def _detector(self) -> VoiceDetector:
         return LateDetector(LevelDetector if self._deaf else SileroDetector)
+
+
+def _foreign(config: STTConfig, agent: Agent) -> str:
+    """A sentence if the recogniser listens to one language and the agent speaks another: settings say "en" by themselves."""
+    heard = str(config.options.get("language") or config.language or agent.language)
+    if heard == "multi" or "multi" in config.model or _tongue(heard) == _tongue(agent.language):
+        return ""
+    return (
+        f"The caller is listened to in {heard!r}, and the agent's language is {agent.language!r}: "
+        "give its language in the stt settings too."
+    )
+
+
+def _tongue(language: str) -> str:
+    return language.replace("_", "-").partition("-")[0].lower()
