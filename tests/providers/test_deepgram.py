@@ -7,13 +7,17 @@ from dataclasses import replace
 import aiohttp
 import anyio
 import pytest
+from yarl import URL
 
 from patter.audio.format import ALAW_8K, MULAW_8K, PCM_8K, PCM_16K, AudioFormat
+from patter.clock import Clock
 from patter.conversations.streaming_ears import StreamingEars
 from patter.loopback.deepgram import LoopbackDeepgram
 from patter.loopback.deepgram_manner import Manner
-from patter.models import TurnTaking
+from patter.models import STTConfig, TurnTaking
+from patter.providers.bench import Bench
 from patter.providers.deepgram.maker import WARM_S, target_of
+from patter.providers.dialer import Dialer
 from patter.signals import (
     CallerPartial,
     ConnectionUsed,
@@ -201,6 +205,15 @@ async def test_what_is_in_the_settings_is_asked_for(http: aiohttp.ClientSession)
         assert query["endpointing"] == "25"
         assert query["tag"] == ["a", "b"]
         assert "vad_events" not in query
+
+
+@pytest.mark.parametrize(("set_to", "spoken", "expected"), [("en", "de", "de"), ("fr", "de", "fr"), ("en", "en", "en")])
+async def test_a_model_of_many_languages_expects_the_agents_unless_it_is_told(
+    http: aiohttp.ClientSession, set_to: str, spoken: str, expected: str
+) -> None:
+    bench = Bench(http, Dialer(http), Clock(), "k", language=spoken)
+    made = target_of(STTConfig("deepgram", "k", set_to, model="flux-general-multi"), bench)
+    assert URL(made.url).query.getall("language_hint") == [expected]
 
 
 async def test_the_rates_of_several_languages_are_counted_as_such(http: aiohttp.ClientSession) -> None:

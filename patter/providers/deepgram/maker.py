@@ -55,7 +55,7 @@ def target_of(config: STTConfig, bench: Bench) -> Target:
         parameters = flux_parameters(
             model,
             hears,
-            language=_language(config, bench),
+            language=_hint(config, bench),
             keyterms=config.keyterms,
             eager_threshold=EAGER if config.eager else None,
             timeout_ms=bounded_timeout(bench.turn_taking.max_silence_ms),
@@ -102,3 +102,8 @@ def price_model(config: STTConfig, language: str = "en") -> str:
 
 def _language(config: STTConfig, bench: Bench) -> str:
     return config.language or bench.language
+
+
+def _hint(config: STTConfig, bench: Bench) -> str:
+    """What a model of many languages is told to expect: "en" stands in settings by itself, so then the agent's counts."""
+    return bench.language if config.language == STTConfig.language else _language(config, bench)
