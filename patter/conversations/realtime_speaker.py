@@ -138,11 +138,12 @@ class Speaker:
             return
         reply.over = True
         self.responses.drop(reply)
+        newest = next(reversed(reply.items), "")
         for spoken in reply.items.values():
-            ms = spoken.heard(heard_ms)
+            ms, broken = spoken.heard(heard_ms), reply.broken and spoken.item_id == newest
             if not ms and not self.responses.busy_with(reply):
                 self._send(delete(spoken.item_id, f"{LATE}_{spoken.item_id}"))
-            elif reply.broken or ms < int(spoken.ms):
+            elif broken or ms < int(spoken.ms):
                 self._send(truncate(spoken.item_id, ms, f"{LATE}_{spoken.item_id}"))
         reply.items.clear()
 

@@ -70,6 +70,27 @@ async def test_an_interrupted_turn_loses_no_result_and_runs_nothing_twice() -> N
         assert len(talk.of(ToolAsked)) == 1
 
 
+async def test_what_was_heard_whole_before_a_tool_stays_whole() -> None:
+    """A session keeps no words of an item that is truncated, wherever it is cut."""
+    async with (
+        house(
+            Line("One moment, please.", [("price_of", "{}")]), "Eighteen euros a bunch. " * 9, manners=SLOW
+        ) as vendor,
+        talking(realtime_agent(vendor.base_url), tools=[TOOL]) as talk,
+    ):
+        await talk.conversation.read("how much")
+        asked = await talk.until(ToolAsked)
+        await talk.until(ReplyText, check=lambda said: "please" in said.text)
+        before_ms = talk.ms(1)
+        await talk.conversation.answer(asked.tool_id, "18")
+        await talk.until(ReplyText, check=lambda said: "bunch" in said.text)
+        await talk.conversation.interrupt(1, "One moment, please. Eighteen euros", before_ms + 300)
+        await talk.true(lambda: vendor.sessions[0].conversation.log)
+        await talk.conversation.read("stop")
+        await talk.until(ReplyEnded)
+        assert [line.split()[2] for line in vendor.sessions[0].conversation.log] == ["300"]
+
+
 async def test_a_slow_tool_is_bridged_by_a_filler() -> None:
     async with (
         house(Line("", [("price_of", "{}")]), "Eighteen euros.") as vendor,
