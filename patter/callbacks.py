@@ -166,8 +166,8 @@ class CallbackRunner:
                     answered_by = event.answered_by
                     payload = {"call_id": call_id, "answered_by": answered_by}
                     await _tell("on_machine", self._expected.get(call_id), payload)
-                case CallerSaid(pending=True, turn=turn):
-                    wordless[turn] = {"role": "user", "text": "", "timestamp": event.at}
+                case CallerSaid(pending=True, turn=turn, text=text):
+                    wordless[turn] = {"role": "user", "text": text, "timestamp": event.at}
                     history.append(wordless[turn])
                 case CallerTranscribed(turn=turn, text=text) if text and turn in wordless:
                     wordless[turn]["text"] = text

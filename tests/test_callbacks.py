@@ -66,6 +66,18 @@ async def test_words_that_follow_their_turn_are_told_when_they_are_known_and_sta
     assert ended[0]["transcript"] == told[-1]["history"]
 
 
+@pytest.mark.anyio
+async def test_a_turn_of_which_some_words_never_come_is_in_the_transcript_with_those_that_did() -> None:
+    bus, ended = Bus(virtual_clock()), list[dict[str, Any]]()
+
+    async with runner(bus, on_call_end=ended.append):
+        bus.publish(CallStarted(call_id="CA1"))
+        bus.publish(CallerSaid(call_id="CA1", turn=1, text="Wait.", pending=True))
+        hang_up(bus)
+
+    assert [line["text"] for line in ended[0]["transcript"]] == ["Wait."]
+
+
 def hang_up(bus: Bus, call_id: str = "CA1") -> None:
     bus.publish(CallEnded(call_id=call_id, reason="caller_hung_up", duration_s=2.0))
 

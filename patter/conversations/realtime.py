@@ -111,7 +111,8 @@ class RealtimeConversation:
 
     async def read(self, text: str) -> None:
         """The caller's turn as text: answer it."""
-        if self._speaker is not None:
+        if self._speaker is not None and self._ear is not None:
+            self._ear.answered()
             self._speaker.responses.overtaken()
             self._send(create(self._memory.typed(text)))
             self._speaker.answer()

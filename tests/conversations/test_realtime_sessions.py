@@ -124,7 +124,8 @@ async def test_an_utterance_that_nobody_had_written_down_goes_with_the_call_as_s
         assert [words.text for words in talk.of(CallerTranscribed)] == [""]
 
 
-async def test_all_that_was_answered_with_an_utterance_is_told_as_wordless_when_its_session_is_lost() -> None:
+@pytest.mark.parametrize("typed", [True, False])
+async def test_all_that_was_answered_at_once_is_told_as_wordless_when_its_session_is_lost(typed: bool) -> None:
     async def never(pcm: bytes) -> str:
         await anyio.sleep_forever()
         raise AssertionError
@@ -134,7 +135,10 @@ async def test_all_that_was_answered_with_an_utterance_is_told_as_wordless_when_
         talk.speaks()
         talk.speaks()
         second = await talk.until(UtteranceEnded, 2)
-        await talk.conversation.reply(second.utterance)
+        if typed:
+            await talk.conversation.read("never mind")
+        else:
+            await talk.conversation.reply(second.utterance)
         vendor.stage.cut_all()
         await talk.until(CallerTranscribed, 2)
         told = {words.utterance for words in talk.of(CallerTranscribed)}
