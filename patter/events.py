@@ -110,7 +110,7 @@ class CallerPartial(Event):
 class CallerSaid(Event):
     """The caller's turn `turn` is complete. Times tell how long it took to know (see `metrics`).
 
-    `pending`: the engine answers the sound itself and `text` is not known yet; it follows as CallerTranscribed."""
+    `pending`: the engine answers the sound itself and `text` is not all known yet; all of it follows as CallerTranscribed."""
 
     turn: int
     text: str
