@@ -46,8 +46,9 @@ DEFAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("provider", "model", "stage", "counted"), DEFAULTS, ids=lambda value: str(value)[:24])
-def test_what_is_used_by_default_has_a_price(provider: str, model: str, stage: str, counted: set[str]) -> None:
+@pytest.mark.parametrize("used", DEFAULTS, ids=lambda used: f"{used[0]}-{used[1]}")
+def test_what_is_used_by_default_has_a_price(used: tuple[str, str, str, set[str]]) -> None:
+    provider, model, stage, counted = used
     prices = Prices.load()
     assert [amount for amount in sorted(counted) if prices.row(provider, stage, model, amount) is None] == []
 
