@@ -124,12 +124,12 @@ async def test_one_that_has_heard_words_may_fail_now_and_then_in_a_long_call() -
             await stage.line.silent(1.0)
             opened[-1].ends(f"word {number}")
             await stage.line.silent(1.0)
-            opened[-1].fails(GONE)
+            opened[-1].fails(AWAY)
         await stage.line.silent(1.0)
 
     await perform(stage, scene)
     assert turns(stage) == [f"word {number}" for number in range(6)]
-    assert problems(stage) == ["it hung up"] * 6
+    assert problems(stage) == ["it cannot be reached"] * 6
 
 
 async def test_an_outage_of_some_seconds_ends_no_call_and_what_was_said_meanwhile_is_heard_after_it() -> None:
@@ -170,7 +170,7 @@ async def test_one_that_fails_before_it_has_heard_anything_is_out_in_the_end() -
         tasks.start_soon(stage.session.run)
         for _ in range(3):
             await anyio.sleep(1.0)
-            opened[-1].fails(GONE)
+            opened[-1].fails(AWAY)
         await anyio.sleep(30.0)
     assert len(opened) == 3
     assert "nobody hears the caller any more" in problems(stage)[-1]
