@@ -194,6 +194,7 @@ class Turns:
         if not self.speaking:  # else more is coming, and that decides
             self._open = False
             self._floor.nothing_said(why)
+            self._closing.maybe_over()  # a goodbye may have been cut for it
 
     def _wait(self, seconds: float, signal: UtteranceEnded) -> None:
         self._stop_waiting()

@@ -19,7 +19,7 @@ from patter.events import (
 from patter.models import Agent
 from patter.signals import CallerTranscribed as CallerWords
 from patter.signals import ConnectionUsed as Connected
-from patter.signals import Faulted, ReplyWithdrawn, Used
+from patter.signals import Faulted, ReplyEnded, ReplyWithdrawn, Used
 from tests.call.scripted_engine import play, set_scene
 from tests.support.virtual_time import VIRTUAL_BACKEND
 
@@ -378,3 +378,22 @@ async def test_what_the_engine_says_at_its_end_is_still_told() -> None:
     assert [event.text for event in scene.of(CallerTranscribed)] == ["goodbye"]
     assert [entry["text"] for entry in scene.session.history] == ["goodbye"]
     assert scene.ended.reason == "caller_hung_up"
+
+
+async def test_noise_that_cuts_a_goodbye_does_not_keep_the_line_open() -> None:
+    scene = set_scene()
+
+    async def act() -> None:
+        await scene.engine.hears(1.0, text="that is all")
+        scene.engine.says("Goodbye then, see you on Friday at noon, and bring the old papers.", whole=False)
+        scene.engine.asks("t1", "end_call")
+        await anyio.sleep(0.1)
+        scene.engine.tell(ReplyEnded(1, scene.clock.now()))
+        await scene.engine.hears(1.6)
+        with anyio.fail_after(1.0):
+            while not scene.session.over:
+                await anyio.sleep(0.1)
+
+    await play(scene, act)
+    assert scene.of(Interrupted)
+    assert scene.ended.reason == "agent_ended"
