@@ -28,7 +28,8 @@ class LastWords:
     """What is said before the call ends, to its last word.
 
     One of these is called, once: `heard` when its last word was played; `voiceless` with the reason when no voice says it;
-    `overdue` when it has not been heard `limit_s` after it began. `verbatim`: no guardrail may change it."""
+    `overdue` when it has not been heard `limit_s` after it began. `verbatim`: no guardrail may change it. `silence_s`: without
+    any sound of it for so long no voice says it."""
 
     text: str
     limit_s: float
@@ -36,6 +37,7 @@ class LastWords:
     voiceless: Callable[[str], None]
     overdue: Callable[[], None]
     verbatim: bool = False
+    silence_s: float = SILENCE_LIMIT_S
 
 
 class Closing:
@@ -99,10 +101,11 @@ class Closing:
         self._unbegun += 1
         await self._conversation.speak(text)
 
-    async def say_goodbye(self, text: str, reason: EndReason, detail: str) -> None:
-        """Say `text` as last words, then end the call for `reason`, heard or not."""
+    async def say_goodbye(self, text: str, reason: EndReason, detail: str, silence_s: float = SILENCE_LIMIT_S) -> None:
+        """Say `text` as last words, then end the call for `reason`, heard or not; nobody waits for it longer than `silence_s`."""
         leave = partial(self._finish, reason, detail)
-        await self.say_last(LastWords(text, GOODBYE_LIMIT_S, leave, lambda why: leave(), leave))
+        silence_s = min(silence_s, SILENCE_LIMIT_S)
+        await self.say_last(LastWords(text, GOODBYE_LIMIT_S, leave, lambda why: leave(), leave, silence_s=silence_s))
 
     async def say_last(self, words: LastWords) -> None:
         """Stop what is being said and say this; from now on nothing else begins and nothing cuts it."""
@@ -110,7 +113,7 @@ class Closing:
         self._stale = self._unbegun
         await self._floor.give_up()
         self._floor.sealed = True
-        self._wait(SILENCE_LIMIT_S, self._silent)
+        self._wait(words.silence_s, partial(self._silent, words.silence_s))
         await self.say(words.text)
 
     def allows(self, signal: ReplyStarted, *, machine: bool) -> bool:
@@ -157,9 +160,9 @@ class Closing:
             self._timer.cancel()
             self._timer = None
 
-    def _silent(self) -> None:
+    def _silent(self, silence_s: float) -> None:
         if not self._sounded:
-            self.voice_failed(f"nothing of it was heard within {SILENCE_LIMIT_S:g} s")
+            self.voice_failed(f"nothing of it was heard within {silence_s:g} s")
 
     def _overdue(self) -> None:
         words = self._last

@@ -7,6 +7,7 @@ events. One call is one task group; a session is run once.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -263,7 +264,8 @@ class CallSession:
         if parts is None or self.over or self.deaf or not text.strip():
             self.finish(reason, detail)
         else:
-            await parts.closing.say_goodbye(text, reason, detail)
+            limit_s = self.agent.recovery.silence_limit_ms / 1000
+            await parts.closing.say_goodbye(text, reason, detail, limit_s or math.inf)
 
     async def give_up_call(self, problem: str, *, voice: bool) -> None:
         """End the call as failed, with a goodbye where there is a voice for it: the agent's, or else the carrier's."""
