@@ -147,7 +147,10 @@ class Hearing:
     def _failed(self, error: ProviderError) -> None:
         """The ears that listen can go on no more, and have told so."""
         failed, self._ears = self._ears, None
-        self._failures.append(self._all[self._at])
+        make = self._all[self._at]
+        self._failures.append(make)
+        if not error.retryable:
+            self._forget(make)
         if not self._closed:
             self._tasks.start_soon(self._change, failed, error)
 
@@ -156,8 +159,12 @@ class Hearing:
         self._makers.popleft()
         self._failures.append(make)
         if not error.retryable:
-            self._all = [other for other in self._all if other is not make]
-            self._makers = deque(other for other in self._makers if other is not make)
+            self._forget(make)
+
+    def _forget(self, make: Callable[[], Recogniser]) -> None:
+        """It would fail again."""
+        self._all = [other for other in self._all if other is not make]
+        self._makers = deque(other for other in self._makers if other is not make)
 
     async def _change(self, failed: Ears | StreamingEars | None, error: ProviderError) -> None:
         if failed is not None:

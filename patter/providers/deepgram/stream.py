@@ -222,7 +222,9 @@ class AudioStream:
             return None
         if self._reading.cancelled_caught:
             problem = "it says nothing any more"
-            return ProviderError(problem, provider=DEEPGRAM.name, stage="stt", retryable=True, code="silent")
+            again = self._silences + 1 < SILENCES
+            fix = "try again later"
+            return ProviderError(problem, provider=DEEPGRAM.name, stage="stt", retryable=again, fix=fix, code="silent")
         return DEEPGRAM.closed("stt", 1000, "")
 
     async def _connect(self, error: ProviderError | None) -> None:
@@ -252,7 +254,6 @@ class AudioStream:
         crowded = len(self._breaks) == TRIES and now - self._breaks[0] < TRIES_WITHIN_S
         self._breaks.append(now)
         self._silences += error.code == "silent"
-        crowded = crowded or self._silences >= SILENCES
         if not error.retryable or crowded or now - began > GIVE_UP_S or (error.retry_after_s or 0.0) > LONGEST_WAIT_S:
             raise error
 
