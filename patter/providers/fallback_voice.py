@@ -22,6 +22,7 @@ from patter.signals import Faulted, Spent, SynthesizerPiece
 OUT_S = (
     30.0  # long enough not to hammer a dead provider with every sentence, short enough that the usual voice comes back
 )
+LEFT_S = 3.0  # a caller who speaks up after so much silence has waited in vain
 START_S = 3.0  # longer than a voice needs to load or connect
 REFUSED_S = 300.0  # a wrong key or a missing voice does not mend itself
 MS_PER_CHARACTER = 65.0  # of an unhurried voice, until its own pace is known
@@ -103,14 +104,13 @@ class FallbackVoice:
         async with anyio.create_task_group() as tasks:
             for seat in self._seats:
                 tasks.start_soon(begin, seat)
-        for seat in unready:
-            late = ProviderError("it was not ready in time", provider=seat.voice.name, retryable=True, fix="try again")
-            failures.append((seat, late))
         if len(failures) == len(self._seats):
             raise failures[0][1]
         for seat, failure in failures:
             self._out(seat, failure)
             self._untold.append(Faulted("tts", seat.voice.name, failure.problem, failure.fix))
+        for seat in unready:
+            self._late(seat, "it was not ready in time")
 
     async def synthesize(self, text: str) -> AsyncGenerator[SynthesizerPiece, None]:
         """The sound of `text`; when a voice breaks off, the next one says the rest, from a word's beginning on.
@@ -146,7 +146,7 @@ class FallbackVoice:
             await seat.voice.aclose()
 
     async def _said(self, seat: _Seat, text: str, turn: _Turn) -> AsyncGenerator[SynthesizerPiece, None]:
-        voice = seat.voice
+        voice, asked_at = seat.voice, self._clock.now()
         try:
             async with aclosing(voice.synthesize(text)) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
@@ -158,11 +158,20 @@ class FallbackVoice:
                     yield piece
         except ProviderError as error:
             turn.failure = error
+        except BaseException:  # nobody wants this text any more
+            waited_s = self._clock.now() - asked_at
+            if not turn.ms and waited_s > LEFT_S:
+                self._late(seat, f"it said nothing for {waited_s:.1f} s")
+            raise
 
     def _order(self) -> list[_Seat]:
         """Those who can speak, in their order; behind them those who are out, the soonest back first."""
         now = self._clock.now()
         return sorted(self._seats, key=lambda seat: max(0.0, seat.out_until - now))
+
+    def _late(self, seat: _Seat, problem: str) -> None:
+        self._out(seat, ProviderError(problem, provider=seat.voice.name, stage="tts", retryable=True, code="timeout"))
+        self._untold.append(Faulted("tts", seat.voice.name, problem, "it is left out for a while"))
 
     def _out(self, seat: _Seat, error: ProviderError) -> None:
         wait = max(OUT_S, error.retry_after_s or 0.0) if error.retryable else REFUSED_S
