@@ -151,10 +151,7 @@ class ReplyReached:
 
 @dataclass(frozen=True, slots=True)
 class ReplyText:
-    """A piece of the reply's text (a sentence or a delta), as it will be spoken.
-
-    `start_ms` is where its sound begins on the reply's timeline when known; text of silent transports has None.
-    """
+    """A piece of the reply's text (a sentence or a delta), as it will be spoken, or shown on a line without sound."""
 
     reply_id: int
     text: str
@@ -172,7 +169,7 @@ class ReplyAudio:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """No more text or sound will come for this reply (tools may still be running if `waiting_for_tools`)."""
+    """No more text or sound will come for this reply."""
 
     reply_id: int
     at: float

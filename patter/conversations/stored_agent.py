@@ -10,7 +10,6 @@ anything else to be said is asked of the agent as a typed turn, and told as a fa
 from __future__ import annotations
 
 import json
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -47,8 +46,6 @@ from patter.signals import (
 )
 from patter.turns.words import acknowledges
 from patter.wire import elevenlabs_convai as wire
-
-log = logging.getLogger(__name__)
 
 INSTALMENT_S = 10.0  # of the vendor's minutes, so that a call's cost can be watched
 STABLE_S = 10.0  # a socket that is lost sooner after it was opened anew will not stay up
@@ -244,8 +241,6 @@ class StoredAgent:
                     self._end_call(tool_id or END_CALL, "")
             case wire.AgentDone(event_id):
                 self._replies.complete(event_id)
-            case wire.AgentCorrected():
-                log.debug("the vendor corrected what it thinks was heard")  # we have the ear's own word for it
 
     def _play(self, event: wire.AgentAudio) -> None:
         try:

@@ -53,7 +53,7 @@ class AgentSaid:
 
 @dataclass(frozen=True, slots=True)
 class AgentCorrected:
-    """What the vendor thinks was heard of a reply that was interrupted."""
+    """What the vendor thinks was heard of a reply that was interrupted (the caller's side of a call knows better)."""
 
     original: str
     corrected: str
