@@ -258,7 +258,7 @@ class RealtimeConversation:
                     self._fault(event)
                 else:
                     self._take(event)
-                    if self._signals.unread:  # events come in bursts: the first sound does not wait for the last of them
+                    if self._signals.unread:  # of a burst: its first sound waits for no others
                         await anyio.lowlevel.checkpoint()
                 if self._expired:
                     return failure("", "session_expired", "the session has reached its time limit")

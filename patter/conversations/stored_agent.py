@@ -213,7 +213,7 @@ class StoredAgent:
             try:
                 async for event in self._link.events:
                     self._take(event)
-                    if self._signals.unread:  # events come in bursts: the first sound does not wait for the last of them
+                    if self._signals.unread:  # of a burst: its first sound waits for no others
                         await anyio.lowlevel.checkpoint()
             except ProviderError as error:
                 if self._closed or not await self._again(error):
