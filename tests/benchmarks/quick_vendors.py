@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
+INTERIM_S = 0.25  # from the first frame of voice to the first words
 STT_S = 0.15  # from the first frame of silence to the transcript
 MODEL_S = 0.15  # from the request to the first token
 VOICE_S = 0.10  # from the request to the first sound
@@ -237,19 +238,24 @@ class Listener(Hearing):
     pause_s = STT_S
 
     def spoke(self) -> None:
-        """At once: what a real one adds is the vendor's."""
+        """At once: what a real one adds is the vendor's. First words follow as a real one's do."""
         self.say({"type": "SpeechStarted", "channel": [0, 1], "timestamp": self.frames * 0.02})
+        asyncio.get_running_loop().call_later(INTERIM_S, self._results, "I have a", False)
 
     def paused(self) -> None:
         """The transcript."""
         self.moments.note(self.number, "words")
-        text = f"I have a question about number {self.number}."
+        self._results(f"I have a question about number {self.number}.", True)
+
+    def _results(self, text: str, final: bool) -> None:
+        if self.gone:
+            return
         end = self.frames * 0.02
         words = [{"word": "question", "start": end - 1.0, "end": end - STT_S, "confidence": 0.99}]
         alternative = {"transcript": text, "confidence": 0.99, "words": words}
         self.say({
-            "type": "Results", "channel_index": [0, 1], "duration": 2.0, "start": max(0.0, end - 2.0), "is_final": True,
-            "speech_final": True, "channel": {"alternatives": [alternative]}, "from_finalize": False,
+            "type": "Results", "channel_index": [0, 1], "duration": 2.0, "start": max(0.0, end - 2.0), "is_final": final,
+            "speech_final": final, "channel": {"alternatives": [alternative]}, "from_finalize": False,
             "metadata": {"request_id": "r", "model_uuid": "m", "model_info": {"name": "n", "version": "v", "arch": "a"}},
         })  # fmt: skip
 
