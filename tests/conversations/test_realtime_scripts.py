@@ -295,7 +295,8 @@ async def test_a_setting_that_is_refused_is_told_before_the_call() -> None:
 
 async def test_a_session_that_closes_before_it_began_is_told() -> None:
     async with Stage() as stage:
-        stage.script("/v1/realtime", Script([Expect({"type": "session.update"}), Close(1000)]))
+        early: list[Step] = [Expect({"type": "session.update"}), Close(1000)]
+        stage.script("/v1/realtime", Script(early), Script(early))  # it is tried once more
         with pytest.raises(ProviderError, match="before it began"):
             async with talking(realtime_agent(f"{stage.http}/v1")):
                 pass

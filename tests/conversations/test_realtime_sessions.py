@@ -288,13 +288,13 @@ async def test_nobody_there_is_told_at_the_start() -> None:
 
 async def test_an_answer_that_is_no_realtime_session_is_told_at_the_start() -> None:
     async with house() as vendor:
-        vendor.stage.faults.put(PATH, Garbled())
-        with pytest.raises(ProviderError, match="cannot be read"):
-            async with talking(realtime_agent(vendor.base_url)):
-                pass
-        vendor.stage.faults.put(PATH, Garbled(frame=True), Refuse(404))
-        for _ in range(2):
-            with pytest.raises(ProviderError):
+        for faults, said in (
+            ([Garbled(), Garbled()], "cannot be read"),  # it is tried once more
+            ([Garbled(frame=True), Garbled(frame=True)], "."),
+            ([Refuse(404)], "."),
+        ):
+            vendor.stage.faults.put(PATH, *faults)
+            with pytest.raises(ProviderError, match=said):
                 async with talking(realtime_agent(vendor.base_url)):
                     pass
 
