@@ -232,6 +232,7 @@ class CallSession:
         if self._parts is not None:
             self._parts.patience.close()
             await self._parts.floor.give_up()
+            self._parts.closing.maybe_over()  # it may have been a goodbye
 
     async def hush(self) -> None:
         """Stop what is being said, and forget what was to follow it."""

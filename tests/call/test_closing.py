@@ -129,3 +129,16 @@ async def test_a_goodbye_that_the_caller_answers_is_taken_back() -> None:
         stage.line.leaves()
 
     assert (await play(stage, scene)).reason == "caller_hung_up"
+
+
+async def test_a_goodbye_that_is_stopped_ends_the_call() -> None:
+    stage = stage_of("Goodbye then, and have a very nice day!")
+
+    async def scene(stage: Stage) -> None:
+        await anyio.sleep(0.5)
+        await stage.session.hang_up_after_goodbye("agent_ended")
+        await stage.session.interrupt()
+
+    ended = await play(stage, scene)
+    assert ended.reason == "agent_ended"
+    assert ended.duration_s < 1.0
