@@ -52,7 +52,7 @@ class Ear:
         self._heard_at = self._unused_ms = 0.0
         self._partial: dict[str, str] = {}
         self._answered: set[str] = set()
-        self._wordless: dict[str, float] = {}  # what this session has not written down yet: utterances and their seconds
+        self._wordless: dict[str, float] = {}  # not written down by this session yet: utterances and their seconds
         self._orphans: set[str] = set()  # those of earlier sessions, which nobody will write down
 
     @property
