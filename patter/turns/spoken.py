@@ -82,13 +82,20 @@ class SpokenText:
         return join(heard), join(missed)
 
 
+NO_WORD = 30  # characters: longer than this is no word but a sentence, as Thai or Chinese write it
+
+
 def cut_words(text: str, share: float) -> tuple[str, str]:
-    """Cut `text` after `share` (0..1) of its characters, at a word border."""
+    """Cut `text` after `share` (0..1) of its characters, at a word border, or anywhere in a run as long as only texts of
+    languages without spaces have."""
     words = text.split()
     budget = share * sum(len(word) + 1 for word in words)
     used = 0.0
     for index, word in enumerate(words):
-        if used + len(word) / 2 > budget:
+        inside = min(len(word), max(0, int(budget - used))) if len(word) > NO_WORD else 0
+        if 0 < inside < len(word):
+            return " ".join([*words[:index], word[:inside]]), " ".join([word[inside:], *words[index + 1 :]])
+        if not inside and used + len(word) / 2 > budget:
             return " ".join(words[:index]), " ".join(words[index:])
         used += len(word) + 1
     return " ".join(words), ""

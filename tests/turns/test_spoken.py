@@ -43,3 +43,12 @@ def test_a_cut_keeps_every_word_once(text: str, share: float) -> None:
 def test_hearing_longer_never_hears_less(text: str, one: float, other: float) -> None:
     less, more = sorted((one, other))
     assert len(cut_words(text, less)[0]) <= len(cut_words(text, more)[0])
+
+
+def test_a_language_without_spaces_is_cut_between_its_characters() -> None:
+    text = "สวัสดีครับวันนี้ร้านเปิดถึงสองทุ่มครับขอบคุณ"
+    before, after = cut_words(text, 0.5)
+    assert before + after == text
+    assert 0.4 < len(before) / len(text) < 0.6
+    assert cut_words(text, 0.0) == ("", text)
+    assert cut_words(text, 1.0) == (text, "")
