@@ -23,7 +23,7 @@ from patter.clock import Clock
 from patter.conversations.context import Context
 from patter.conversations.stored_agent_door import AgentDoor, agent_id_of
 from patter.conversations.stored_agent_ear import AgentEar
-from patter.conversations.stored_agent_link import AgentLink, open_link
+from patter.conversations.stored_agent_link import AgentLink, open_at_last, open_link
 from patter.conversations.stored_agent_replies import Replies
 from patter.conversations.stored_agent_start import initiation_of, only_greeting_refused, prompt_of
 from patter.conversations.stored_agent_words import asking, changed, late_result, resumed
@@ -303,7 +303,7 @@ class StoredAgent:
         """A conversation. If only the greeting may not be replaced, the stored one is better than none."""
         agent_id = agent_id_of(self._agent)
         try:
-            return await open_link(self._door, agent_id, self._initiation, self._unreadable)
+            return await open_at_last(self._door, agent_id, self._initiation, self._unreadable, self._tell)
         except ProviderError as error:
             overrides = self._initiation.overrides
             if not only_greeting_refused(error, overrides):

@@ -16,6 +16,8 @@ from patter.conversations.stored_agent_start import explained
 from patter.exceptions import ProviderError, WireError
 from patter.providers.dialer import VendorSocket
 from patter.providers.elevenlabs.account import ELEVENLABS
+from patter.providers.vendor_http import LONGEST_WAIT_S, RETRY_S
+from patter.signals import Faulted
 from patter.wire.elevenlabs_convai import Event, Failure, Initiation, Metadata, Ping, read, write_pong
 
 log = logging.getLogger(__name__)
@@ -102,6 +104,25 @@ async def open_link(
                 await link.aclose()
 
 
+async def open_at_last(
+    door: AgentDoor,
+    agent_id: str,
+    initiation: Initiation,
+    unreadable: Callable[[str], None],
+    tell: Callable[[Faulted], None],
+) -> AgentLink:
+    """As `open_link`; what fails in passing is tried once more."""
+    try:
+        return await open_link(door, agent_id, initiation, unreadable)
+    except ProviderError as error:
+        pause = RETRY_S if error.retry_after_s is None else error.retry_after_s
+        if not error.retryable or error.tries > 1 or error.code == "timeout" or pause > LONGEST_WAIT_S:
+            raise
+        tell(Faulted("llm", error.provider, error.problem, "it is opened once more"))
+    await anyio.sleep(pause)
+    return await open_link(door, agent_id, initiation, unreadable)
+
+
 def _ended_early(link: AgentLink) -> ProviderError:
-    error = ELEVENLABS.closed("llm", 1000, "", fix="look at the stored agent's settings")
+    error = ELEVENLABS.closed("llm", 1000, "", retryable=False, fix="look at the stored agent's settings")
     return explained(error, link.failure, link.initiation.overrides)

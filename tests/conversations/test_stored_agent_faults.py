@@ -180,7 +180,7 @@ async def test_nobody_there_is_told() -> None:
 async def test_a_socket_that_says_nothing_of_use_is_given_up(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_agent_link, "START_S", 0.3)
     async with LoopbackConvai() as played:
-        played.stage.faults.put(CONVERSATION, fault)
+        played.stage.faults.keep(CONVERSATION, fault)  # what may pass is tried once more
         error = await refused(played.stage.http, connect_s=0.3)
     assert error.retryable
 
