@@ -11,13 +11,15 @@ from hashlib import sha256
 
 from patter import builders
 from patter.assembly.brains import Brains
-from patter.assembly.engines import Engines
+from patter.assembly.engines import RINGS_S, Engines
 from patter.assembly.foresight import Errand, Job
 from patter.assembly.stock import Stock
 from patter.assembly.voices import Voices
 from patter.audio.format import AudioFormat
 from patter.models import Agent
 from patter.registry import voucher_of, warmer_of
+
+WARM_S = 8.0  # a recogniser's socket lasts no longer without sound
 
 
 class Errands:
@@ -44,16 +46,16 @@ class Errands:
     def preparations(self, agent: Agent, line: AudioFormat) -> list[Errand]:
         """What is made ready while it rings: each errand for as many calls as it serves."""
         if self._engines.alone(agent):
-            return [self._errand("engine's socket", agent, partial(self._engines.warm, agent), each=True)]
+            return [self._errand("engine's socket", agent, partial(self._engines.warm, agent), lasts_s=RINGS_S)]
         jobs = [
             self._errand(f"greeting on {line}", agent, partial(self._voices.prepare, agent, line), greets=True),
             self._errand("model", agent, partial(self._brains.vouch, agent)),
         ]
         if warm := self._recogniser(agent, line, warmer_of):
-            jobs.append(self._errand("recogniser's socket", agent, warm, each=True))
+            jobs.append(self._errand("recogniser's socket", agent, warm, lasts_s=WARM_S))
         return jobs
 
-    def _errand(self, about: str, agent: Agent, job: Job, *, each: bool = False, greets: bool = False) -> Errand:
+    def _errand(self, about: str, agent: Agent, job: Job, *, lasts_s: float = 0.0, greets: bool = False) -> Errand:
         """Named by what it depends on, in a form that shows no key. Only greetings differ from caller to caller."""
         stt, tts = builders.stt_of(agent, self._stock.keys), builders.tts_of(agent, self._stock.keys)
         parts = (
@@ -65,7 +67,7 @@ class Errands:
         )
         greeting = (agent.first_message, agent.variables) if greets else ()
         place = repr((*parts, agent.agent_id, agent.realtime, agent.voice, *greeting))
-        return Errand(f"{about} {sha256(place.encode()).hexdigest()[:16]}", job, each)
+        return Errand(f"{about} {sha256(place.encode()).hexdigest()[:16]}", job, lasts_s)
 
     def _recogniser(self, agent: Agent, line: AudioFormat, kind: Callable[..., object]) -> Job | None:
         config = builders.stt_of(agent, self._stock.keys)

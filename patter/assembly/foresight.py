@@ -7,6 +7,7 @@ is needed, and fails there.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -32,11 +33,12 @@ Job = Callable[[], Awaitable[None]]
 class Errand:
     """Something to do before a call. `about` names it: of two with the same name only one is run within `VOUCHED_S`.
 
-    `each`: it serves one call only (a socket), so every call needs its own."""
+    With `lasts_s` it serves one call only (a socket), so every call needs its own, and a new one when it was told of so long
+    ago that nothing can be left of it."""
 
     about: str
     job: Job
-    each: bool = False
+    lasts_s: float = 0.0
 
 
 Errands = Callable[[Agent, AudioFormat], list[Errand]]
@@ -68,16 +70,18 @@ class Foresight:
 
     def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None:
         """Begin to make everything ready for a call."""
-        known = key in self._seen
-        self._seen[key] = time.monotonic()
-        while len(self._seen) > KEPT:
-            self._seen.popitem(last=False)
+        now = time.monotonic()
         for errand in self._preparations(agent, line):
-            if errand.each and not known:
-                self._tasks.start_soon(self._prepare, errand)
-            elif not errand.each and self._due(errand) and errand.about not in self._running:
+            if errand.lasts_s:
+                place = (key, errand.about)
+                if now - self._seen.get(place, -math.inf) >= errand.lasts_s:
+                    self._seen[place] = now
+                    self._tasks.start_soon(self._prepare, errand)
+            elif self._due(errand) and errand.about not in self._running:
                 self._running.add(errand.about)
                 self._tasks.start_soon(self._prepare, errand)
+        while len(self._seen) > KEPT:
+            self._seen.popitem(last=False)
 
     def _due(self, errand: Errand) -> bool:
         return time.monotonic() - self._good.get(errand.about, -VOUCHED_S) >= VOUCHED_S
@@ -107,7 +111,7 @@ class Foresight:
 
     def _remember(self, errand: Errand) -> None:
         """It went well. Greetings by name make an errand of nearly every call: those of long ago are forgotten."""
-        if errand.each:
+        if errand.lasts_s:
             return
         self._good.pop(errand.about, None)
         self._good[errand.about] = time.monotonic()

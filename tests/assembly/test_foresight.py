@@ -140,7 +140,7 @@ async def test_errands_of_many_calls_are_not_remembered_for_ever(monkeypatch: py
         done.append("")
 
     def errands(agent: Agent, line: object) -> list[Errand]:
-        return [Errand(f"greeting of {agent.first_message}", job), Errand("socket", job, each=True)]
+        return [Errand(f"greeting of {agent.first_message}", job), Errand("socket", job, lasts_s=8.0)]
 
     async with anyio.create_task_group() as tasks:
         seer = Foresight(tasks, errands, errands)
@@ -151,3 +151,18 @@ async def test_errands_of_many_calls_are_not_remembered_for_ever(monkeypatch: py
         seer.foresee("once more", Agent("", first_message="Hello 7."), MULAW_8K)
     assert len(seer._good) == 5
     assert len(done) == 8 * 2 + 8 * 2 + 1  # the last call finds its greeting made, and needs a socket of its own
+
+
+async def test_a_socket_that_cannot_have_lasted_is_opened_again_for_the_same_call() -> None:
+    opened: list[str] = []
+
+    async def socket() -> None:
+        opened.append("socket")
+
+    async with anyio.create_task_group() as tasks:
+        foresight = Foresight(tasks, lambda *_: [], lambda *_: [Errand("socket", socket, lasts_s=0.2)])
+        foresight.foresee("CA1", Agent("x"), MULAW_8K)
+        foresight.foresee("CA1", Agent("x"), MULAW_8K)
+        await anyio.sleep(0.3)
+        foresight.foresee("CA1", Agent("x"), MULAW_8K)
+    assert len(opened) == 2
