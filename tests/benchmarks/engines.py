@@ -25,7 +25,6 @@ from functools import partial
 from patter.wire.twilio import CarrierWriter
 from tests.benchmarks.concurrent_calls import (
     FRAME_S,
-    LATE_MS,
     MARK,
     MEDIA,
     STREAM,
@@ -41,6 +40,7 @@ from tests.benchmarks.quick_vendors import CHUNKS, Moments, Peer, voice_of
 SPEAKS_S = 1.0
 ANSWER_S = 0.2 * CHUNKS
 PATIENCE_S = 5.0
+TOO_LATE_MS = 100.0  # more than this added to the vendors' own delays is heard
 ENGINES = ("pipeline", "speech-to-speech", "stored agent")
 SERVERS = {"bare": "tests.benchmarks.bare_pipeline", "patter": "tests.benchmarks.engine_line"}
 CLEAR = b'{"event":"clear"'
@@ -252,12 +252,12 @@ def told(name: str, turns: Turns) -> str:
 
 
 def sustained(server: str, seconds: float, step: int) -> int:
-    """The most pipeline calls whose added latency stays within `LATE_MS` at the 95th percentile, all turns answered."""
+    """The most pipeline calls whose added latency stays within `TOO_LATE_MS` at the 95th percentile, all turns answered."""
     best, calls = 0, step
     while True:
         turns = measure(server, "pipeline", partial(Load.many, calls=calls, seconds=seconds, ramp=50))
         p95 = percentile(turns.added, 0.95)
-        good = p95 <= LATE_MS and not turns.unanswered
+        good = p95 <= TOO_LATE_MS and not turns.unanswered
         print(f"  {calls} calls, {told(server, turns)}{'' if good else ': too many'}", flush=True)
         if not good:
             return best
