@@ -32,14 +32,15 @@ class Errands:
         self._voices = voices
 
     def checks(self, agent: Agent, line: AudioFormat) -> list[Errand]:
-        """What is asked before anybody's telephone rings."""
+        """What is asked before anybody's telephone rings. A stage with fallbacks is not asked: they would take over."""
         if self._engines.alone(agent):
             return [self._errand("engine", agent, partial(self._engines.vouch, agent))]
-        jobs: list[tuple[str, Job]] = [
-            ("voice", partial(self._voices.vouch, agent, line)),
-            ("model", partial(self._brains.vouch, agent)),
-        ]
-        if vouch := self._recogniser(agent, line, voucher_of):
+        jobs: list[tuple[str, Job]] = []
+        if not agent.tts_fallbacks:
+            jobs.append(("voice", partial(self._voices.vouch, agent, line)))
+        if not agent.llm_fallbacks:
+            jobs.append(("model", partial(self._brains.vouch, agent)))
+        if not agent.stt_fallbacks and (vouch := self._recogniser(agent, line, voucher_of)):
             jobs.append(("recogniser", vouch))
         return [self._errand(about, agent, job) for about, job in jobs]
 

@@ -76,6 +76,12 @@ async def test_callers_who_are_greeted_by_name_share_what_was_asked() -> None:
             await shop.vouch(agent(stage.http, first_message="Hello {name}.", variables={"name": name}))
 
 
+async def test_a_refused_provider_with_a_fallback_behind_it_stops_no_call() -> None:
+    async with Stage() as stage, workshop() as shop:
+        stage.exchanges("GET", MODELS, KNOWN)
+        await shop.vouch(agent(stage.http, stt_fallbacks=(STTConfig("embedded", ""),)))  # the recogniser is not even asked
+
+
 async def test_a_vendor_that_cannot_be_reached_or_fails_is_no_refusal() -> None:
     async with Stage() as stage, workshop() as shop:
         stage.exchanges("GET", TOKEN, Exchange(Answer(503, body="down")))
