@@ -6,10 +6,10 @@ Not by colour alone: unheard words are dim behind "│", dropped words are struc
 from __future__ import annotations
 
 from patter_tui.call import Call, Entry, rest_of
-from patter_tui.figures import SLOW_MS, clock, ms, seconds
+from patter_tui.figures import SLOW_MS, clock, seconds
 from patter_tui.safe import clean
 from patter_tui.views.glyphs import Glyphs
-from patter_tui.views.rows import Row, Span, cells, fit, right, spread, wrap
+from patter_tui.views.rows import Row, Span, cells, fit, spread, wrap
 
 PROSE = 100
 """Longest line of speech in cells: longer ones are hard to follow."""
@@ -151,8 +151,3 @@ def trace_rows(call: Call, width: int, height: int) -> list[Row]:
     if row:
         rows.append(tuple(row))
     return rows[-height:]
-
-
-def silence_cell(value: float, width: int) -> str:
-    """A silence in ms for a table cell."""
-    return right(ms(value), width)
