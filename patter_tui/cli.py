@@ -114,10 +114,14 @@ def _test(rest: list[str]) -> int:
 
 
 def _program(module: str, rest: list[str], environment: dict[str, str]) -> int:
-    """Run a program of the package; its input and output are ours."""
+    """Run a program of the package; its input and output are ours. It takes our place where the system lets it, so that a
+    signal to us ends it."""
     import subprocess  # not needed before the first paint
 
     line = [sys.executable, "-m", module, *rest]
+    if sys.platform != "win32":
+        sys.stdout.flush()
+        os.execve(sys.executable, line, environment)  # noqa: S606 (our own program, no shell)
     try:
         return subprocess.run(line, check=False, env=environment).returncode  # noqa: S603 (our own program, no shell)
     except KeyboardInterrupt:

@@ -27,7 +27,6 @@ from patter.vendors.brain import Brain, clock_words
 from patter.vendors.days import DOORS, FAULTS, spoil
 from patter.vendors.house import Delays, exchange, gathered
 from patter.vendors.senses import counted, hummed
-from patter_tui.cli import main as command
 from tests.support.vendor_house import Mind, keys_of, vendor_house
 
 pytestmark = pytest.mark.anyio
@@ -216,7 +215,7 @@ async def test_a_wrong_key_is_refused_in_every_vendors_words() -> None:
 @pytest.mark.e2e
 def test_the_program_plays_them_until_a_signal_and_keeps_keys_to_itself(tmp_path: Path) -> None:
     secret = "sk-proj-0123456789abcdefghijklmnopqrstuvwxyz"
-    line = [sys.executable, "-m", "patter.vendors", "--json", "--delay-ms", "llm=1", "--fault", "cut=tts"]
+    line = [sys.executable, "-m", "patter_tui", "vendors", "--json", "--delay-ms", "llm=1", "--fault", "cut=tts"]
     environment = os.environ | {"PATTER_STT_MODEL": str(tmp_path)}  # no model is there: the stand-in hears
     with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -264,8 +263,8 @@ def test_a_file_that_cannot_be_used_and_a_port_that_is_taken_are_told(
 
 
 @pytest.mark.e2e
-def test_the_workbenchs_command_hands_over(capfd: pytest.CaptureFixture[str]) -> None:
-    assert command(["vendors", "--help"]) == 0
-    told = capfd.readouterr().out
+def test_the_workbenchs_command_hands_over() -> None:
+    line = [sys.executable, "-m", "patter_tui", "vendors", "--help"]
+    told = subprocess.run(line, check=True, capture_output=True, text=True).stdout
     assert "patter-tui vendors" in told
     assert all(name in told for name in FAULTS)
