@@ -27,15 +27,14 @@ from patter.clock import Clock
 from patter.exchange import join
 from patter.models import Agent
 from patter.observe.cost import Prices
-from patter.observe.journal import Journal
-from patter.observe.reader import MetricsReader
-from patter.observe.recordings import Recordings
 from patter.ports import CallInfo, Transport
+from patter.records import Records
 from patter.server.desk import CallSession, Casting, Desk
 from patter.server.front_door import Joined, LineSettings
 from patter.server.home import usual_home
 from patter.server.host import Options, Parts, host
 from patter.server.twilio_routes import Files
+from patter.settings import load
 
 EPILOG = """\
 The engine stays until it is asked to stop: Ctrl+C, SIGTERM, or POST /api/v1/shutdown. With --linger it also stops by
@@ -88,29 +87,22 @@ def _version() -> str:
 @asynccontextmanager
 async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
     """Joins the watchers to the bus and the workshop to the server."""
-    journal = Journal(home)
-    recordings = Recordings(home, bus, clock)
-    leave = [bus.add_sink(journal), bus.add_sink(MetricsReader(bus, Prices.load()))]
+    settings = await anyio.to_thread.run_sync(load, home)
     stt_model = os.environ.get("PATTER_STT_MODEL", "")
-    try:
-        async with Workshop(bus, clock, keys=Keys.of_environment(), stt_model=stt_model) as workshop:
+    async with (
+        Records(home, bus, clock, Prices.load(), settings) as records,
+        Workshop(bus, clock, keys=Keys.of_environment(), stt_model=stt_model) as workshop,
+        aiohttp.ClientSession() as http,
+    ):
 
-            def open_call(call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
-                workshop.check(agent)
-                return workshop.open_call(call, agent, transport, taps=recordings.taps(call, transport), **cast)
+        def open_call(call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
+            workshop.check(agent)
+            return workshop.open_call(call, agent, transport, taps=records.taps(call, transport), **cast)
 
-            async with aiohttp.ClientSession() as http:
+        def joined(settings: LineSettings, desk: Desk, files: Files) -> Joined:
+            return join(settings, desk, files, clock, bus, http)
 
-                def joined(settings: LineSettings, desk: Desk, files: Files) -> Joined:
-                    return join(settings, desk, files, clock, bus, http)
-
-                yield Parts(open_call, workshop.rungs, workshop.warm, joined, workshop)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await recordings.aclose()
-        for remove in leave:
-            remove()
-        await anyio.to_thread.run_sync(journal.close)
+        yield Parts(open_call, workshop.rungs, workshop.warm, joined, workshop)
 
 
 def _leave(code: int) -> NoReturn:

@@ -3,6 +3,8 @@
 PatterError
 ├── PatterConnectionError     a connection failed, or a parameter needed to make one is missing
 ├── AgentFileError            an agent file cannot be used: file, line, what, how to fix it
+├── SettingsError             what the engine is told to keep, spend or show cannot be
+├── StoreError                the database of calls cannot be reached, read or written now
 ├── WireError                 a peer's message cannot be read: what is wrong with it
 └── ProviderError             a vendor or an embedded engine failed: whose fault, and whether to retry
     └── CarrierError          a telephone carrier refused or failed, with its HTTP status and error code
@@ -29,6 +31,18 @@ class AgentFileError(PatterError):
         self.problem, self.path, self.line, self.column, self.fix = problem, path, line, column, fix
         place = path + (f":{line}" if line else "") + (f":{column}" if line and column else "")
         super().__init__(": ".join(part for part in (place, problem) if part) + (f" — {fix}" if fix else ""))
+
+
+class SettingsError(PatterError, ValueError):
+    """The engine's settings cannot be used; the message names the key and says how to fix it."""
+
+
+class StoreError(PatterError):
+    """The database of calls cannot be reached, read or written now. The message never carries its address' password."""
+
+    def __init__(self, problem: str, *, fix: str = "") -> None:
+        self.problem, self.fix = problem, fix
+        super().__init__(problem + (f" — {fix}" if fix else ""))
 
 
 class WireError(PatterError):

@@ -197,6 +197,32 @@ class Agent:
     mcp: tuple[McpServer, ...] = field(default=(), kw_only=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is kept of calls, and for how long.
+
+    `database`: "" is the file calls.db in the home; else a URL, "sqlite:///path" or "postgresql://user:password@host/name".
+    `keep_days` and `keep_calls`: older calls, and those beyond the newest so many, are deleted with everything kept of them
+    (None: nothing is deleted). `mask_digits`: keys that were pressed and numbers of four digits and more are written as "•";
+    `mask`: regular expressions whose matches are too. Masking happens before anything is written."""
+
+    database: str = field(default="", repr=False)
+    keep_days: float | None = None
+    keep_calls: int | None = None
+    mask_digits: bool = False
+    mask: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What calls may cost, in USD (None: no limit); a day is one of UTC. At the limit `farewell` is said word for word and the
+    call ends; no new call is taken or placed on a day whose budget is spent."""
+
+    per_call_usd: float | None = None
+    per_day_usd: float | None = None
+    farewell: str = "I am sorry, I have to end our call here. Goodbye."
+
+
 @dataclass(frozen=True)
 class CallEvent:
     """Who calls whom. Numbers in E.164 where the carrier gives them; `direction` "inbound" or "outbound"."""

@@ -14,7 +14,6 @@ from typing import Any, Self, Unpack
 
 import aiohttp
 import anyio
-import anyio.to_thread
 
 from patter.agentfile import AgentFile
 from patter.assembly import Workshop
@@ -27,10 +26,8 @@ from patter.exceptions import PatterConnectionError, PatterError
 from patter.exchange import join
 from patter.models import Agent, Callback, OnMessage
 from patter.observe.cost import Prices
-from patter.observe.journal import Journal, close_unfinished
-from patter.observe.reader import MetricsReader
-from patter.observe.recordings import Recordings
 from patter.ports import CallInfo, Transport
+from patter.records import Records
 from patter.server.desk import CallSession, Casting, Desk, Route
 from patter.server.front_door import FrontDoor, LineSettings
 from patter.server.listener import PortInUse, listen
@@ -66,7 +63,7 @@ class Station:
         self._over: dict[str, anyio.Event] = {}
         self._callbacks: CallbackRunner
         self._workshop: Workshop
-        self._recordings: Recordings | None = None
+        self._records: Records
         self._door: FrontDoor
         self._stack = AsyncExitStack()
 
@@ -79,8 +76,8 @@ class Station:
             except PortInUse as error:
                 raise PatterConnectionError(str(error)) from None
             stack.callback(listener.close)
-            await self._keep_records(stack)
-            stack.callback(self._bus.add_sink(MetricsReader(self._bus, plan.prices)))
+            records = Records(plan.home, self._bus, self._clock, plan.prices, recording=plan.settings.recording)
+            self._records = await stack.enter_async_context(records)
             stack.callback(self._bus.add_sink(self._note))
             self._workshop = await stack.enter_async_context(Workshop(self._bus, self._clock, keys=plan.keys))
             for agent in plan.agents:
@@ -100,17 +97,6 @@ class Station:
 
     async def __aexit__(self, *error: Any) -> bool | None:
         return await self._stack.__aexit__(*error)
-
-    async def _keep_records(self, stack: AsyncExitStack) -> None:
-        home, clock = self._plan.home, self._clock
-        for call_id in await anyio.to_thread.run_sync(close_unfinished, home, clock.now()):
-            log.warning("a call of a killed process was closed", extra={"call_id": call_id})
-        journal = Journal(home)
-        stack.push_async_callback(anyio.to_thread.run_sync, journal.close)
-        stack.callback(self._bus.add_sink(journal))
-        if self._plan.settings.recording:
-            self._recordings = Recordings(home, self._bus, clock)
-            stack.push_async_callback(self._recordings.aclose)
 
     async def _warm(self) -> None:
         try:
@@ -134,8 +120,8 @@ class Station:
     # ------------------------------------------------------------------ calls
 
     def _open_call(self, call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
-        taps = self._recordings.taps(call, transport) if self._recordings else ()
         self._workshop.check(agent)
+        taps = self._records.taps(call, transport)
         return self._workshop.open_call(call, agent, transport, welcome=self._callbacks.welcome, taps=taps, **cast)
 
     async def place(self, order: Order, on_machine: Callback | None = None) -> str:

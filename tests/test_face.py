@@ -109,6 +109,11 @@ EVENT_KEYS: dict[str, str] = {
     "AgentRejected": "agent problem line fix",
     "FaultOccurred": "stage provider problem fix",
     "RecordingSaved": "path duration_s",
+    "AgentMuted": "muted by",
+    "GuidanceGiven": "text by",
+    "BudgetSpent": "scope limit_usd spent_usd",
+    "LineMeasured": "frames lost dropped jitter_ms underruns",
+    "MemoryChanged": "keeper state waiting problem fix",
 }
 
 

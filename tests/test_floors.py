@@ -22,7 +22,7 @@ VENDORS = ("deepgram", "elevenlabs", "hibari", "openai", "silero", "telnyx", "tw
 MODES = {"elevenlabs_convai", "openai_realtime", "pipeline"}
 VENDOR_FREE = (
     "patter/audio", "patter/bus.py", "patter/call", "patter/client.py", "patter/clock.py", "patter/control.py",
-    "patter/events.py", "patter/ports.py", "patter/signals.py", "patter/terminal.py", "patter/turns",
+    "patter/events", "patter/ports.py", "patter/signals.py", "patter/terminal.py", "patter/turns",
 )  # fmt: skip
 MODES_ONLY_IN = {"patter/assembly/engines.py", "patter/assembly/workshop.py", "patter/builders.py"}
 MODE_IS_A_DEFAULT_OF_THE_FACE = {"patter/models.py", "patter/client.py"}

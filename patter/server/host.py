@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from patter.bus import Bus
 from patter.clock import Clock
-from patter.observe.journal import close_unfinished
+from patter.event_loop import QUICK
 from patter.server.api import PROTOCOL
 from patter.server.app import Server, Setup
 from patter.server.desk import Foresight, OpenCall
@@ -90,7 +89,7 @@ def host(options: Options, build: Build) -> int:
         home.release()
         return _complain(EXIT_UNUSABLE, f"The log {home.log} cannot be written: {error.strerror}.")
     try:
-        anyio.run(_serve, options, home, listener, build)
+        anyio.run(_serve, options, home, listener, build, backend_options=QUICK)
     except Exception:
         log.exception("the engine failed")
         return _complain(1, f"The engine failed; {home.log} says where.")
@@ -118,8 +117,6 @@ async def _serve(options: Options, home: Home, listener: socket.socket, build: B
         version=options.version,
         agent_files=options.agent_files,
     )
-    for call_id in await anyio.to_thread.run_sync(close_unfinished, home.path, clock.now()):
-        log.warning("a call of a killed engine was closed", extra={"call_id": call_id})
     async with (
         build(home.path, bus, clock) as parts,
         Server(setup, listener, bus, clock, parts.open_call, parts.rungs, parts.join, parts.foresight) as server,

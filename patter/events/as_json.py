@@ -1,0 +1,90 @@
+"""The facts as JSON and back. It owns the list of all kinds and their shape; it refuses to know who reads them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from patter.events.base import Event
+from patter.events.calls import (
+    AgentMuted,
+    BudgetSpent,
+    CallEnded,
+    CallPlaced,
+    CallStarted,
+    CarrierRecordingSaved,
+    GuidanceGiven,
+    MachineDetected,
+    RecordingSaved,
+    TransferFailed,
+    TransferRequested,
+)
+from patter.events.engine import (
+    AgentChanged,
+    AgentRejected,
+    FaultOccurred,
+    LineChanged,
+    MemoryChanged,
+)
+from patter.events.measured import (
+    ConnectionUsed,
+    CostMeasured,
+    LineMeasured,
+    TurnMeasured,
+    UsageMeasured,
+)
+from patter.events.turns import (
+    AgentSaid,
+    CallerAcknowledged,
+    CallerPartial,
+    CallerSaid,
+    CallerSpeechStarted,
+    CallerSpeechStopped,
+    CallerTranscribed,
+    DigitPressed,
+    GuardrailTripped,
+    Interrupted,
+    ReplyHeard,
+    ReplyPaused,
+    ReplyReached,
+    ReplyResumed,
+    ReplyStarted,
+    ReplyText,
+    ToolCalled,
+    ToolReturned,
+)
+
+DROPPABLE: tuple[type[Event], ...] = (CallerPartial, ReplyHeard)
+"""Facts that a slow reader may miss, because a later one says more."""
+
+KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        CallPlaced, CallStarted, MachineDetected, CallEnded, CallerSpeechStarted, CallerSpeechStopped, CallerPartial,
+        CallerSaid, CallerTranscribed, CallerAcknowledged, DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard,
+        ReplyPaused,
+        ReplyResumed, Interrupted, AgentSaid, ToolCalled, ToolReturned, GuardrailTripped, UsageMeasured,
+        ConnectionUsed, TurnMeasured, CostMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected,
+        FaultOccurred, RecordingSaved, CarrierRecordingSaved, LineChanged, AgentMuted, GuidanceGiven, BudgetSpent, LineMeasured,
+        MemoryChanged,
+    )
+}  # fmt: skip
+
+
+_NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in KINDS.values()}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event as a plain dict with its class name under "type", ready for `json.dumps`."""
+    kind = type(event)
+    return {"type": kind.__name__} | {name: getattr(event, name) for name in _NAMES[kind]}
+
+
+def from_json(data: dict[str, Any]) -> Event | None:
+    """The event of such a dict; None for a type this version does not know. Unknown keys are ignored."""
+    kind = KINDS.get(str(data.get("type")))
+    if kind is None:
+        return None
+    values = {name: data[name] for name in _NAMES[kind] if name in data}
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**made)

@@ -1,0 +1,71 @@
+"""All that watches the calls of one process: journal, measurements, recordings, and what is made of them.
+
+It owns the order in which watchers join the bus and leave it; it refuses to know what any of them does. Take it away and
+every call goes on as before.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+
+from patter.bus import Bus
+from patter.clock import Clock
+from patter.observe.cost import Prices
+from patter.observe.journal import Journal, close_unfinished
+from patter.observe.reader import MetricsReader
+from patter.observe.recordings import Recordings
+from patter.ports import AudioTap, CallInfo, Transport
+from patter.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEFAULTS = Settings()
+
+
+class Records:
+    """`async with Records(…) as records:` around everything that makes calls; leaving it waits until all is on disk."""
+
+    def __init__(
+        self,
+        home: Path,
+        bus: Bus,
+        clock: Clock,
+        prices: Prices,
+        settings: Settings = DEFAULTS,
+        *,
+        recording: bool = True,
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.prices = prices
+        self._bus = bus
+        self._clock = clock
+        self._recordings = Recordings(home, bus, clock) if recording else None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for call_id in await anyio.to_thread.run_sync(close_unfinished, self.home, self._clock.now()):
+                log.warning("a call of a killed process was closed", extra={"call_id": call_id})
+            journal = Journal(self.home)
+            stack.push_async_callback(anyio.to_thread.run_sync, journal.close)
+            stack.callback(self._bus.add_sink(journal))
+            stack.callback(self._bus.add_sink(MetricsReader(self._bus, self.prices)))
+            if self._recordings is not None:
+                stack.push_async_callback(self._recordings.aclose)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._stack.aclose()
+
+    def taps(self, call: CallInfo, transport: Transport) -> tuple[AudioTap, ...]:
+        """Who listens to the sound of a call that begins."""
+        return self._recordings.taps(call, transport) if self._recordings is not None else ()

@@ -1,0 +1,54 @@
+"""One entry of the API: where it is, who may use it, what it takes and answers. The whole table makes the OpenAPI document.
+
+It owns the shape of an entry and the checks that follow from it; it refuses to know what an entry does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from aiohttp import web
+
+from patter.server.answers import Handler
+
+Role = Literal["open", "read", "operate", "admin"]
+"""Who may: everybody; who may look; who may also steer calls; who may also change agents, lines, tokens and the engine."""
+
+Schema = Mapping[str, Any]
+"""A JSON schema (draft 2020-12, as OpenAPI 3.1 takes it)."""
+
+NO_SCHEMAS: Mapping[str, Schema] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`path` as the router takes it ("/api/v1/calls/{id}"). `body`: the schema of the JSON object it takes (None: no body).
+
+    `answer` is the schema of the whole JSON answer with `status`; `content` another media type than JSON. `refusals`: the
+    statuses it may answer beside those that every entry may (400 of a query or body, 401, 403, 404 of an {id}, 429)."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    handler: Handler
+    role: Role
+    summary: str
+    body: Schema | None = None
+    query: Mapping[str, Schema] = field(default=NO_SCHEMAS)
+    answer: Schema | None = None
+    status: int = 200
+    content: str = "application/json"
+    refusals: tuple[int, ...] = ()
+
+
+ENDPOINTS: web.AppKey[dict[web.AbstractRoute, Endpoint]] = web.AppKey("endpoints", dict)
+"""Which entry each route of the application is: the gate asks it for the role, the document for everything."""
+
+
+def mount(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
+    """Add the entries' routes to the application and note them under `ENDPOINTS`."""
+    known = app.setdefault(ENDPOINTS, {})
+    for endpoint in endpoints:
+        known[app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)] = endpoint
