@@ -102,7 +102,7 @@ async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
         def joined(settings: LineSettings, desk: Desk, files: Files) -> Joined:
             return join(settings, desk, files, clock, bus, http)
 
-        yield Parts(open_call, workshop.rungs, workshop.warm, joined, workshop)
+        yield Parts(open_call, workshop.rungs, workshop.warm, joined, workshop, records.kept())
 
 
 def _leave(code: int) -> NoReturn:

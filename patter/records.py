@@ -21,6 +21,7 @@ from patter.observe.journal import Journal, close_unfinished
 from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.ports import AudioTap, CallInfo, Transport
+from patter.server.kept import Kept
 from patter.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,3 +70,7 @@ class Records:
     def taps(self, call: CallInfo, transport: Transport) -> tuple[AudioTap, ...]:
         """Who listens to the sound of a call that begins."""
         return self._recordings.taps(call, transport) if self._recordings is not None else ()
+
+    def kept(self) -> Kept:
+        """What of all this the API may read and steer."""
+        return Kept(home=self.home, prices=self.prices)

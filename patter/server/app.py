@@ -23,12 +23,17 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.server.agents import Agents
 from patter.server.answers import BODY_LIMIT, sentences
-from patter.server.api import Api, Identity
+from patter.server.api.agent_api import AgentApi
+from patter.server.api.engine_api import EngineApi, Identity
+from patter.server.api.line_api import LineApi
+from patter.server.api.rehearsal_api import RehearsalApi
+from patter.server.api.table import CallParts, call_endpoints
 from patter.server.auth import Gate
 from patter.server.calls import CallLog
 from patter.server.desk import CAPACITY, Desk, Foresight, OpenCall, Route
+from patter.server.endpoint import mount
 from patter.server.events_ws import EventSocket
-from patter.server.line_api import LineApi
+from patter.server.kept import Kept
 from patter.server.line_desk import Join, LineDesk, no_carriers
 from patter.server.listener import HOST, guarded
 from patter.server.twilio_routes import Account, TwilioRoutes
@@ -60,8 +65,10 @@ class Server:
         rungs: Callable[[], dict[str, Any]],
         join: Join = no_carriers,
         foresight: Foresight | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.setup = setup
+        self.kept = kept or Kept(home=setup.home)
         self.desk = Desk(bus, open_call, setup.capacity, foresight=foresight)
         self.agents = Agents(setup.agents_dir, bus, self.desk.update)
         self.calls = CallLog(setup.home, clock)
@@ -124,15 +131,21 @@ class Server:
         identity = Identity(
             self.setup.engine_id, self.setup.version, os.getpid(), self.started_at, self.agents.directory
         )
-        api = Api(
-            identity, self.agents, self.desk, self.calls, self._clock, account, self.url, self._rungs, self.shut_down,
-            lambda: self.events.readers, self.line.give_up,
-        )  # fmt: skip
         twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
         app = web.Application(middlewares=[sentences, gate.middleware()], client_max_size=BODY_LIMIT)
-        app.add_routes(api.routes())
-        app.add_routes(LineApi(self.line, self.agents).routes())
-        app.add_routes([web.get("/api/v1/events/ws", self.events.handle)])
+        parts = CallParts(
+            self.kept, self.desk, self._bus, self._clock, self.events, self.calls, self.line.give_up
+        )  # fmt: skip
+        mount(
+            app,
+            [
+                *EngineApi(identity, self.desk, self._rungs, self.shut_down, lambda: self.events.readers).endpoints(),
+                *AgentApi(self.agents).endpoints(),
+                *RehearsalApi(self.agents, self.desk, self._clock, account, self.url, self._rungs).endpoints(),
+                *LineApi(self.line, self.agents).endpoints(),
+                *call_endpoints(parts),
+            ],
+        )
         app.add_routes(twilio.routes())
         return app
 

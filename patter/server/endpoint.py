@@ -5,22 +5,22 @@ It owns the shape of an entry and the checks that follow from it; it refuses to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from aiohttp import web
 
-from patter.server.answers import Handler
+from patter.server.answers import Handler, Refused
+
+CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Role = Literal["open", "read", "operate", "admin"]
 """Who may: everybody; who may look; who may also steer calls; who may also change agents, lines, tokens and the engine."""
 
 Schema = Mapping[str, Any]
 """A JSON schema (draft 2020-12, as OpenAPI 3.1 takes it)."""
-
-NO_SCHEMAS: Mapping[str, Schema] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Endpoint:
     role: Role
     summary: str
     body: Schema | None = None
-    query: Mapping[str, Schema] = field(default=NO_SCHEMAS)
+    query: Mapping[str, Schema] = field(default_factory=dict)
     answer: Schema | None = None
     status: int = 200
     content: str = "application/json"
@@ -52,3 +52,16 @@ def mount(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
     known = app.setdefault(ENDPOINTS, {})
     for endpoint in endpoints:
         known[app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)] = endpoint
+
+
+def call_id_of(request: web.Request) -> str:
+    """The {id} of the request's path. Raises Refused (404) for what no call's id looks like."""
+    call_id = request.match_info["id"]
+    if not CALL_ID.fullmatch(call_id):
+        raise no_such_call()
+    return call_id
+
+
+def no_such_call() -> Refused:
+    """The refusal of an id that belongs to no call."""
+    return Refused(404, "There is no such call.")

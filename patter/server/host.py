@@ -25,10 +25,11 @@ import anyio
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.event_loop import QUICK
-from patter.server.api import PROTOCOL
+from patter.server.api.engine_api import PROTOCOL
 from patter.server.app import Server, Setup
 from patter.server.desk import Foresight, OpenCall
 from patter.server.home import Home, HomeTaken, HomeUnusable
+from patter.server.kept import Kept
 from patter.server.line_desk import Join, no_carriers
 from patter.server.listener import PortInUse, listen
 from patter.server.log import start_log, stop_log
@@ -49,6 +50,7 @@ class Parts:
     warm: Callable[[], Awaitable[None]]
     join: Join = no_carriers
     foresight: Foresight | None = None
+    kept: Kept | None = None
 
 
 Build = Callable[[Path, Bus, Clock], AbstractAsyncContextManager[Parts]]
@@ -119,7 +121,9 @@ async def _serve(options: Options, home: Home, listener: socket.socket, build: B
     )
     async with (
         build(home.path, bus, clock) as parts,
-        Server(setup, listener, bus, clock, parts.open_call, parts.rungs, parts.join, parts.foresight) as server,
+        Server(
+            setup, listener, bus, clock, parts.open_call, parts.rungs, parts.join, parts.foresight, parts.kept
+        ) as server,
         _tasks(server, parts, options.linger_s),
     ):
         home.announce(_info(server))

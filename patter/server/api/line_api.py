@@ -16,6 +16,7 @@ from patter.builders import choose_carrier, is_e164
 from patter.exceptions import PatterError
 from patter.server.agents import Agents, Entry
 from patter.server.answers import Refused, data, flag_in, json_body, text_in
+from patter.server.endpoint import Endpoint
 from patter.server.front_door import LineSettings
 from patter.server.line_desk import Answering, LineDesk
 from patter.server.orders import RING_TIMEOUT_S, Order
@@ -26,18 +27,19 @@ SHORTEST_RING_S, LONGEST_RING_S = 5.0, 600.0  # what both carriers take
 
 @dataclass(frozen=True, slots=True)
 class LineApi:
-    """The routes of /api/v1/line and POST /api/v1/calls."""
+    """The entries of /api/v1/line and POST /api/v1/calls."""
 
     line: LineDesk
     agents: Agents
 
-    def routes(self) -> list[web.RouteDef]:
-        """The routes, for the application."""
+    def endpoints(self) -> list[Endpoint]:
+        """The entries, for the table."""
+        line = "/api/v1/line"
         return [
-            web.get("/api/v1/line", self.show),
-            web.post("/api/v1/line", self.open),
-            web.delete("/api/v1/line", self.close),
-            web.post("/api/v1/calls", self.place),
+            Endpoint("GET", line, self.show, "read", "The phone line as it is"),
+            Endpoint("POST", line, self.open, "admin", "Open the phone line", status=202),
+            Endpoint("DELETE", line, self.close, "admin", "Close the phone line", status=202),
+            Endpoint("POST", "/api/v1/calls", self.place, "operate", "Place a call", status=201),
         ]
 
     async def show(self, _: web.Request) -> web.Response:

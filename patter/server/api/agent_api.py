@@ -1,0 +1,58 @@
+"""The API of agent files: list, check and open them.
+
+It owns these shapes; it refuses to know how agent files are read and watched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from patter.exceptions import AgentFileError
+from patter.server.agents import Agents, agent_path
+from patter.server.answers import Refused, data, json_body, text_in
+from patter.server.endpoint import Endpoint
+
+TEXT_LIMIT = 256 * 1024  # characters of an agent file
+
+
+@dataclass(frozen=True, slots=True)
+class AgentApi:
+    """The entries of /api/v1/agents."""
+
+    agents: Agents
+
+    def endpoints(self) -> list[Endpoint]:
+        """The entries, for the table."""
+        root = "/api/v1/agents"
+        return [
+            Endpoint("GET", root, self.list_agents, "read", "All agent files, with what is wrong with them"),
+            Endpoint("POST", f"{root}/validate", self.validate, "read", "All problems of a text that is being edited"),
+            Endpoint("POST", f"{root}/open", self.open_agent, "admin", "Follow an agent file wherever it is"),
+        ]
+
+    async def list_agents(self, _: web.Request) -> web.Response:
+        """All agent files, with what is wrong with them."""
+        return data(self.agents.rows())
+
+    async def validate(self, request: web.Request) -> web.Response:
+        """All problems of a text that is being edited."""
+        body = await json_body(request)
+        text = text_in(body, "text", limit=TEXT_LIMIT, default="")
+        path = agent_path(text_in(body, "path"))
+        problems = [_problem(found) for found in await self.agents.check(text, path)]
+        return data({"ok": not problems, "problems": problems})
+
+    async def open_agent(self, request: web.Request) -> web.Response:
+        """Follow an agent file wherever it is."""
+        path = agent_path(text_in(await json_body(request), "path"))
+        entry = await self.agents.open(path)
+        if entry.file is None and entry.raw is None:
+            raise Refused(404, f"There is no agent file at {path}.")
+        return data(entry.row())
+
+
+def _problem(found: AgentFileError) -> dict[str, Any]:
+    return {"problem": found.problem, "line": found.line, "column": found.column, "fix": found.fix}

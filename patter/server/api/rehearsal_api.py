@@ -1,0 +1,100 @@
+"""The API of rehearsals: a call by text, or what the softphone needs to dial one.
+
+It owns these shapes; it refuses to know how a call is put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from aiohttp import web
+
+from patter.agentfile import AgentFile
+from patter.clock import Clock
+from patter.exceptions import PatterError
+from patter.ports import CallInfo
+from patter.server.agents import Agents
+from patter.server.answers import Refused, data, json_body, text_in
+from patter.server.desk import Desk, LineKind, Route, new_call_id
+from patter.server.endpoint import Endpoint
+from patter.server.twilio_routes import VOICE, Account
+from patter.transports.text import TextTransport
+
+CALLER = "+15005550001"  # the number rehearsals call from; no carrier gives it to anybody
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalApi:
+    """POST /api/v1/rehearsals. `loopback` is the account by which the softphone calls in at `public`; `rungs` says which
+    engines are ready."""
+
+    agents: Agents
+    desk: Desk
+    clock: Clock
+    loopback: Account
+    public: str
+    rungs: Callable[[], dict[str, Any]]
+
+    def endpoints(self) -> list[Endpoint]:
+        """The entries, for the table."""
+        return [
+            Endpoint(
+                "POST", "/api/v1/rehearsals", self.rehearse, "operate", "Talk to an agent without a carrier", status=201
+            )
+        ]
+
+    async def rehearse(self, request: web.Request) -> web.Response:
+        """Start a call by text, or say how the softphone dials one."""
+        body = await json_body(request)
+        line = _line(text_in(body, "line", default="phone"))
+        entry = await self.agents.wanted(text_in(body, "agent"))
+        if sentence := self.desk.refusal():
+            raise Refused(409, sentence)
+        if entry.file is None:
+            assert entry.problem is not None
+            raise Refused(422, f"This agent cannot be used yet: {entry.problem}")
+        if line != "text":
+            try:
+                await self.desk.vouch(entry.file.agent)
+            except PatterError as problem:
+                raise Refused(422, str(problem)) from None
+        notes = [f"The file has a problem; its last good version is used. {entry.problem}"] if entry.problem else []
+        notes += [str(rung["note"]) for rung in self.rungs().values() if rung.get("note")]
+        caller = [said.to_json() for said in entry.file.caller_lines]
+        answer: dict[str, Any] = {"call_id": None, "dial": None, "notes": notes, "caller": caller}
+        if line == "text":
+            answer["call_id"] = self._start_text(entry.file)
+            await anyio.lowlevel.checkpoint()  # it begins: whoever is told its id finds it
+        else:
+            answer["dial"] = self._dial(Route(entry.path, line))
+        return data(answer, status=201)
+
+    def _start_text(self, file: AgentFile) -> str:
+        call = CallInfo(new_call_id(), caller="keyboard", callee=file.name, direction="test", telephony="text")
+        try:
+            self.desk.start(call, file, TextTransport(self.clock))
+        except (ValueError, TypeError) as problem:
+            raise Refused(422, f"This agent cannot be run: {problem}") from None
+        return call.call_id
+
+    def _dial(self, route: Route) -> dict[str, str]:
+        """What the softphone needs to call in as a carrier (its auth token signs the webhook)."""
+        return {
+            "webhook_url": self.public + VOICE,
+            "account_sid": self.loopback.sid,
+            "auth_token": self.loopback.auth_token,
+            "from": CALLER,
+            "to": self.desk.number_of(route),
+            "line": route.line,
+        }
+
+
+def _line(given: str) -> LineKind:
+    match given:
+        case "phone" | "wideband" | "text":
+            return given
+    raise Refused(422, '"line" must be "phone", "wideband" or "text".')

@@ -1,0 +1,20 @@
+"""What the house gives the API beside the calls themselves: memory, prices, budget, listening. Each owner adds its field.
+
+It owns the list of these parts; it refuses to know what any of them does. A part that is None is not there, and neither are
+the API's entries that need it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from patter.observe.cost import Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The parts, as `Records.kept()` gives them. `home` holds calls/, tokens.json and audit.jsonl."""
+
+    home: Path
+    prices: Prices | None = None
