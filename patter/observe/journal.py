@@ -6,6 +6,7 @@ gives that reader what it saw live.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -17,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from patter import json_text
 from patter.events import CallEnded, CallPlaced, CallStarted, Event, TurnMeasured, from_json, to_json
 
 log = logging.getLogger(__name__)
 
 CALLS = "calls"
 EVENTS = "events.jsonl"
+TOGETHER_S = 0.02  # one frame: events of a turn stand close together, and are written when its next request is out
 OPEN_FILES = 128  # more than the calls that are up at once, far fewer than a process may have
 TAIL = 64 * 1024  # bytes in which a call's CallEnded stands, with the measurements after it
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -34,24 +37,28 @@ def call_folder(home: str | Path, call_id: str) -> Path:
     return Path(home) / CALLS / (f"_{safe}" if safe.strip(".") == "" or safe.startswith(".") else safe)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+@dataclass(slots=True)
+class _Page:
+    """What one call said within `TOGETHER_S`."""
+
     call_id: str
-    text: str
-    durable: bool
-    first: bool
-    last: bool
+    text: str = ""
+    durable: bool = False
+    first: bool = False
+    last: bool = False
 
 
 class Journal:
     """A bus sink that writes HOME/calls/<call_id>/events.jsonl. Serialising is done here, files in a thread of its own.
 
-    Each line is handed to the system at once, so a killed process loses nothing; closed turns and ends are also forced to
-    the disk. `close()` writes what is left and stops; it is safe to call twice."""
+    Lines are handed to the system within `TOGETHER_S`, a call's beginning and end at once: a killed process loses next to
+    nothing. Closed turns and ends are also forced to the disk. `close()` writes what is left; it is safe to call twice."""
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home)
-        self._lines: queue.SimpleQueue[_Line | None] = queue.SimpleQueue()
+        self._fresh: list[Event] = []
+        self._turning: asyncio.AbstractEventLoop | None = None  # the loop that has a timer for the fresh ones
+        self._pages: queue.SimpleQueue[list[_Page] | None] = queue.SimpleQueue()
         self._files: dict[str, TextIO] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
@@ -61,9 +68,17 @@ class Journal:
         """Take one event. Events without a call are not journaled."""
         if not event.call_id or self._closed:
             return
-        first, last = isinstance(event, (CallPlaced, CallStarted)), isinstance(event, CallEnded)
-        durable = last or (isinstance(event, TurnMeasured) and event.closed)
-        self._lines.put(_Line(event.call_id, dump(event), durable, first, last))
+        self._fresh.append(event)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._turn_pages()
+            return
+        if isinstance(event, CallPlaced | CallStarted | CallEnded):  # readers look for these; nobody waits for a byte
+            self._turn_pages()
+        elif self._turning is not loop:
+            self._turning = loop
+            loop.call_later(TOGETHER_S, self._turn_pages)
 
     def path(self, call_id: str) -> Path:
         """Where this call's events are."""
@@ -73,33 +88,55 @@ class Journal:
         """Write everything that was taken, then stop. Waits for the disk."""
         if not self._closed:
             self._closed = True
-            self._lines.put(None)
+            self._turn_pages()
+            self._pages.put(None)
         self._thread.join()
 
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+    def _turn_pages(self) -> None:
+        """Give the thread what has come: a wake-up of it for every line would cost more than the lines."""
+        self._turning = None
+        fresh, self._fresh = self._fresh, []
+        pages: dict[str, _Page] = {}
+        for event in fresh:
+            page = pages.get(event.call_id) or pages.setdefault(event.call_id, _Page(event.call_id))
             try:
-                self._append(line)
-            except OSError:
-                log.exception("the journal could not be written", extra={"call_id": line.call_id})
+                page.text += dump(event) + "\n"
+            except Exception:  # one fact that cannot be written takes no other with it
+                log.exception("an event could not be journaled", extra={"event": type(event).__name__})
+            if isinstance(event, CallEnded):
+                page.durable = page.last = True
+            elif isinstance(event, (CallPlaced, CallStarted)):
+                page.first = True
+            elif isinstance(event, TurnMeasured) and event.closed:
+                page.durable = True
+        if pages:
+            self._pages.put(list(pages.values()))
+
+    def _write(self) -> None:
+        while (pages := self._pages.get()) is not None:
+            for page in pages:
+                try:
+                    self._append(page)
+                except OSError:
+                    log.exception("the journal could not be written", extra={"call_id": page.call_id})
         for file in self._files.values():
             file.close()
 
-    def _append(self, line: _Line) -> None:
-        file = self._files.get(line.call_id)
+    def _append(self, page: _Page) -> None:
+        file = self._files.get(page.call_id)
         if file is None:
-            file = self._open(line.call_id)
-            if line.first:
-                self._keep(line.call_id, file)
+            file = self._open(page.call_id)
+            if page.first:
+                self._keep(page.call_id, file)
         try:
-            file.write(line.text + "\n")
-            if line.durable:
-                file.flush()
+            file.write(page.text)
+            file.flush()
+            if page.durable:
                 os.fsync(file.fileno())
         finally:
-            if line.last:
-                self._files.pop(line.call_id, None)
-            if line.call_id not in self._files:  # over; a recording or the last measurements may still follow
+            if page.last:
+                self._files.pop(page.call_id, None)
+            if page.call_id not in self._files:  # over; a recording or the last measurements may still follow
                 file.close()
 
     def _keep(self, call_id: str, file: TextIO) -> None:
@@ -110,14 +147,13 @@ class Journal:
     def _open(self, call_id: str) -> TextIO:
         path = self.path(call_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # a line is out at its end; half a character pair becomes the escape that JSON has for it
-        return path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        # half a character pair becomes the escape that JSON has for it
+        return path.open("a", encoding="utf-8", errors="backslashreplace")
 
 
 def dump(event: Event) -> str:
     """The event as one line of JSON, without the line end; half a character pair is written as its escape."""
-    text = json.dumps(to_json(event), ensure_ascii=False, separators=(",", ":"), default=str)
-    return text.encode(errors="backslashreplace").decode()
+    return json_text.dumps(to_json(event))
 
 
 def read(path: str | Path) -> list[Event]:

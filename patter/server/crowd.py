@@ -10,6 +10,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -84,15 +85,15 @@ class Crowd:
         self._sweep_later()
 
     def _takes_nothing(self, one: RequestHandler) -> bool:
-        pipe = one.transport
-        if not isinstance(pipe, asyncio.Transport) or not pipe.get_write_buffer_size():
+        pipe = one.transport  # of whichever loop: not every loop's transports are asyncio's by birth
+        if pipe is None or not pipe.get_write_buffer_size():
             return False
         return pipe.is_closing() or one not in self._known
 
 
 def _cut(transport: asyncio.BaseTransport | None) -> None:
-    if isinstance(transport, asyncio.Transport):
-        transport.abort()
+    if transport is not None:
+        cast(asyncio.Transport, transport).abort()
 
 
 class _Entrance(asyncio.Protocol):
@@ -102,10 +103,9 @@ class _Entrance(asyncio.Protocol):
         self._crowd = crowd
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         handler = self._crowd.enter()
         if handler is None:
-            transport.abort()
+            _cut(transport)
             return
         transport.set_protocol(handler)
         handler.connection_made(transport)

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import WSMsgType, web
 
+from patter.event_loop import new_loop
 from patter.wire.twiml import connect_stream
 
 LISTEN = (
@@ -122,4 +123,5 @@ async def main(vendors_at: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main(sys.argv[1]))

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 from patter.wire import twilio_signature, twiml
 from patter.wire.twilio import CarrierWriter
@@ -112,8 +113,7 @@ class Caller(asyncio.Protocol):
         return document.stream.url
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._pipe = transport
+        self._pipe = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True

@@ -18,6 +18,7 @@ from patter.assembly import Workshop
 from patter.builders import Carrier, Keys
 from patter.bus import Bus
 from patter.clock import Clock
+from patter.event_loop import QUICK
 from patter.models import Agent, LLMConfig, STTConfig, TTSConfig, TurnTaking
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal
@@ -91,4 +92,4 @@ async def main(home: Path, engine: str, vendors: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, Path(sys.argv[1]), *sys.argv[2:])
+    anyio.run(main, Path(sys.argv[1]), *sys.argv[2:], backend_options=QUICK)  # as the engine does

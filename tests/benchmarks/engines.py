@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from patter.event_loop import new_loop
 from patter.wire.twilio import CarrierWriter
 from tests.benchmarks.concurrent_calls import (
     FRAME_S,
@@ -233,8 +234,8 @@ def measure(server: str, engine: str, run: Callable[[Load], object]) -> Turns:
                     os.sched_setaffinity(0, cores)
                     process.terminate()
 
-    with tempfile.TemporaryDirectory() as home:
-        return asyncio.run(within(home))
+    with tempfile.TemporaryDirectory() as home, asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(within(home))
 
 
 def told(name: str, turns: Turns) -> str:

@@ -14,7 +14,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, cast
 
 INTERIM_S = 0.25  # from the first frame of voice to the first words
 STT_S = 0.15  # from the first frame of silence to the transcript
@@ -64,8 +64,7 @@ class Peer(asyncio.Protocol):
         self._take: Any = None  # what a frame of the socket is given to
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._pipe = transport
+        self._pipe = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._take is not None:
