@@ -96,6 +96,7 @@ calls = Table(
     _real("recording_s"),
     _text("carrier_recording"),
     _text("journal"),  # path below the home
+    _whole("journal_bytes"),  # as much of it is in these rows for certain: a longer file is read again at the next start
     _whole("last_seq"),  # the last event that is in these rows
     _flag("counted"),  # whether the days' sums have this call in them
     Index("ix_calls_started_at", "started_at", "call_id"),
@@ -106,13 +107,20 @@ calls = Table(
     Index("ix_calls_reason_started_at", "reason", "started_at"),
 )
 
-texts = Table(
+texts = Table(  # written when a call is over
     "texts",
     metadata,
-    _of_call(),
-    _text("transcript"),  # JSON list of {role, text, timestamp, turn, interrupted}
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),  # what the search index points to
+    Column("call_id", String(255), ForeignKey("calls.call_id", ondelete="CASCADE"), nullable=False),
+    _text("transcript"),  # JSON list of {role, text, timestamp, turn, interrupted, kind}
     _text("words"),  # the same words as one text: what the search looks through
+    _text("faults"),  # JSON list of {at, stage, provider, problem, fix}
+    Index("ix_texts_call_id", "call_id", unique=True),
 )
+
+SEARCH = "text_search"
+"""SQLite's full-text index over texts.words (rowid: texts.id), kept by triggers. PostgreSQL has an index of this name on the
+expression `to_tsvector('simple', words)`."""
 
 turns = Table(
     "turns",
@@ -152,6 +160,8 @@ usage = Table(
     _text("model", key=True),
     _text("amount", key=True),  # a key of the price table
     _real("quantity"),  # summed over the call
+    _real("cost"),  # of this amount, by the prices of its day
+    _flag("priced"),
 )
 
 tool_calls = Table(
@@ -203,6 +213,7 @@ day_reasons = Table(
     "day_reasons",
     metadata,
     Column("day", Integer, primary_key=True, autoincrement=False),
+    _text("agent", key=True),
     _text("reason", key=True),
     _whole("calls"),
 )
@@ -212,6 +223,7 @@ day_latency = (
         "day_latency",
         metadata,
         Column("day", Integer, primary_key=True, autoincrement=False),
+        _text("agent", key=True),
         _text("segment", key=True),
         Column("bucket", Integer, primary_key=True, autoincrement=False),
         _whole("n"),
@@ -224,10 +236,12 @@ day_usage = (
         "day_usage",
         metadata,
         Column("day", Integer, primary_key=True, autoincrement=False),
+        _text("agent", key=True),
         _text("stage", key=True),
         _text("provider", key=True),
         _text("model", key=True),
         _text("amount", key=True),
+        _whole("calls"),
         _real("quantity"),
         _real("quantity_started"),  # each call rounded up to whole minutes ("started minute")
         _real("quantity_minimum"),  # each call at least a minute ("minimum minute")
