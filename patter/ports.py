@@ -56,6 +56,19 @@ class Abilities:
     announce: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class LineStats:
+    """How a line did so far. `frames` came from the caller, `lost` never came, `dropped` came but too late or twice;
+    `jitter_ms`: smoothed deviation of their arrival (RFC 3550, 6.4.1), averaged; `underruns`: times the agent's sound ran
+    dry in the middle of a reply."""
+
+    frames: int = 0
+    lost: int = 0
+    dropped: int = 0
+    jitter_ms: float = 0.0
+    underruns: int = 0
+
+
 class CarrierControl(Protocol):
     """What only the carrier's REST API can do to one call that is up.
 
@@ -108,6 +121,9 @@ class Transport(Protocol):
 
     def heard_ms(self, reply_id: int) -> float:
         """How much of the reply's timeline has been heard by now, within about 100 ms."""
+
+    def quality(self) -> LineStats | None:
+        """How the line did so far; None for one that measures nothing (a text line, a call that had no stream)."""
 
     async def send_digits(self, digits: str) -> None: ...
 
@@ -162,6 +178,11 @@ class Conversation(Protocol):
 
     async def answer(self, tool_id: str, output: str) -> None:
         """The result of a tool the model asked for."""
+
+    async def guide(self, text: str) -> None:
+        """Tell the model something that the caller does not hear; it counts from the next reply on.
+
+        Raises PatterError when there is no model that could be told."""
 
     def update(self, agent: Agent) -> None:
         """Use this definition from the next turn on."""

@@ -39,6 +39,7 @@ from patter.providers.embedded.silero import SileroDetector, detector_missing
 from patter.providers.embedded.smart_turn import SmartTurn
 from patter.providers.embedded.whisper_model import WhisperModel
 from patter.providers.openai_chat import DEFAULT_MODEL
+from patter.providers.script import ScriptResponder
 
 NO_KEYS = Keys()
 UNUSED_HANDLER = "on_message is not asked in this call: its engine answers by itself. It is for pipelines and text."
@@ -211,6 +212,7 @@ class Workshop:
             synthesizer=synthesizer,
             fallback_ears=hearing.makers if hearing else (),
             drafts=on_message is None,
+            guided=on_message is None and not isinstance(responder, ScriptResponder),
         )
         return Outfit(
             pipeline,

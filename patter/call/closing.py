@@ -60,6 +60,8 @@ class Closing:
         self._timer: asyncio.TimerHandle | None = None
         self.final = False
         """Last words are being said: nobody's words count any more."""
+        self.muted = False
+        """Somebody else speaks for the agent: it says only what it is given word for word."""
 
     @property
     def verbatim(self) -> bool:
@@ -118,7 +120,8 @@ class Closing:
 
     def allows(self, signal: ReplyStarted, *, machine: bool) -> bool:
         """Whether this reply, which begins, may be said. A `machine` gets nothing but last words."""
-        if signal.kind == "say" and self._unbegun:
+        given = signal.kind == "say" and bool(self._unbegun)
+        if given:
             self._unbegun -= 1
             if self._last is not None and not self._reply:
                 if self._stale:
@@ -127,7 +130,7 @@ class Closing:
                     self._reply = signal.reply_id
         if self.final:
             return self._last is not None and self._reply == signal.reply_id
-        return not machine
+        return not machine and (given or not self.muted)
 
     def sounding(self, reply_id: int) -> None:
         """The first sound of a reply is in the ear."""

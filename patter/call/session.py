@@ -94,6 +94,7 @@ class CallSession:
             reason, detail = self._end or ("engine_stopped", "")
             duration = self._clock.now() - started_at
             self._chronicle.line_used(duration, self.turn)
+            self._chronicle.line_did(self._transport)
             ended = CallEnded(call_id=self.call.call_id, reason=reason, detail=detail, duration_s=round(duration, 3))
             self._bus.publish(ended)
         return ended
@@ -227,6 +228,20 @@ class CallSession:
         if self._parts is not None:
             await self._parts.turns.read(text)
 
+    async def guide(self, text: str, by: str = "operator") -> None:
+        """Tell the model something that the caller does not hear. Raises PatterError when there is no model to tell."""
+        if self._parts is not None and not self.over and text.strip():
+            await self._parts.conversation.guide(text)
+            self._bus.publish(events.GuidanceGiven(call_id=self.call.call_id, text=text, by=by))
+
+    async def mute(self, muted: bool, by: str = "operator") -> None:
+        """Let the agent say nothing but what `say` gives it, until it is unmuted; it answers again from the next turn on."""
+        if self._parts is not None and not self.deaf and self._parts.closing.muted != muted:
+            self._parts.closing.muted = muted
+            self._bus.publish(events.AgentMuted(call_id=self.call.call_id, muted=muted, by=by))
+            if muted:
+                await self.interrupt()
+
     async def interrupt(self) -> None:
         """Stop what the agent is saying, unless these are the call's last words."""
         if self._parts is not None:
@@ -288,7 +303,7 @@ class CallSession:
 
     def answer_owed(self) -> None:
         """A turn was taken: somebody has to answer it."""
-        if self._parts is not None:
+        if self._parts is not None and not self._parts.closing.muted:
             self._parts.patience.owe()
 
     async def transfer(

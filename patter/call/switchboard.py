@@ -133,7 +133,7 @@ class Switchboard:
             case ReplyWithdrawn():
                 await floor.withdrawn(signal)
             case ToolAsked():
-                if not self._party.deaf:
+                if not (self._party.deaf or closing.muted):
                     self._parts.tools.ask(signal, self._party.turn)
             case Used() | ConnectionUsed() | Guarded() | Faulted():
                 await self._reported(signal)

@@ -20,7 +20,7 @@ from patter.conversations.context import Context
 from patter.conversations.draft import Draft
 from patter.conversations.hearing import Hearing, Recogniser
 from patter.conversations.mouth import Mouth
-from patter.exceptions import ProviderError
+from patter.exceptions import PatterError, ProviderError
 from patter.mailbox import Mailbox
 from patter.models import Agent
 from patter.ports import (
@@ -69,7 +69,8 @@ class Pipeline:
     """One call's pipeline. Without a `transcriber` (with its `detector`) or a `listener` it only reads; without a
     `synthesizer` it only writes.
 
-    `fallback_ears` make the recognisers that take over when one fails. `drafts`: whether the responder may be asked early,
+    `fallback_ears` make the recognisers that take over when one fails. `guided`: whether the responder reads the system
+    prompt. `drafts`: whether the responder may be asked early,
     perhaps in vain, when the recogniser foresees the end of a turn (no: asking it has effects)."""
 
     def __init__(
@@ -84,6 +85,7 @@ class Pipeline:
         listener: StreamingTranscriber | None = None,
         fallback_ears: Sequence[Callable[[], Recogniser]] = (),
         drafts: bool = True,
+        guided: bool = True,
     ) -> None:
         self._responder = responder
         self._clock = clock
@@ -100,6 +102,8 @@ class Pipeline:
         )
         self._hears = first is not None or bool(fallback_ears)
         self._drafts = drafts
+        self._guided = guided
+        self._guidance: list[str] = []
         self._synthesizer = synthesizer
         self._context = Context()
         self._signals: Mailbox[ConversationSignal] = Mailbox()
@@ -170,6 +174,13 @@ class Pipeline:
         waiting = self._answers.pop(tool_id, None)
         if waiting is not None:
             waiting.set()
+
+    async def guide(self, text: str) -> None:
+        """The instructions grow: chat templates that take no second system message are many."""
+        if not self._guided:
+            raise PatterError("This call is answered by a handler or a script: there is no model to guide.")
+        self._guidance.append(text)
+        self._discard()
 
     def update(self, agent: Agent) -> None:
         """Use this definition from the next reply on."""
@@ -321,7 +332,7 @@ class Pipeline:
     def _ask(self, *, likely: str = "") -> Ask:
         assert self._brief is not None
         assert self._agent is not None
-        prompt = fill_variables(self._agent.system_prompt, self._agent.variables)
+        prompt = "\n\n".join((fill_variables(self._agent.system_prompt, self._agent.variables), *self._guidance))
         tools: Sequence[dict[str, object]] = self._brief.tools
         return Ask(self._brief.call, self._agent, prompt, self._context.messages(likely=likely), tools, self._count)
 

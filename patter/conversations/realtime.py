@@ -138,6 +138,10 @@ class RealtimeConversation:
         if self._speaker is not None:
             self._speaker.answered(tool_id, output)
 
+    async def guide(self, text: str) -> None:
+        """One more item of the conversation, which the caller does not hear."""
+        self._send(create(self._memory.guided(text)))
+
     def update(self, agent: Agent) -> None:
         """Use this definition from the next reply on; a new voice or model from the next quiet moment on."""
         before, self._agent = self._agent, agent

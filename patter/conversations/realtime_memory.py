@@ -10,13 +10,22 @@ from dataclasses import dataclass
 
 from patter.audio.format import AudioChunk
 from patter.turns.spoken import join
-from patter.wire.openai_realtime import Item, Shape, agent_text, caller_sound, caller_text, tool_call, tool_output
+from patter.wire.openai_realtime import (
+    Item,
+    Shape,
+    agent_text,
+    caller_sound,
+    caller_text,
+    guidance,
+    tool_call,
+    tool_output,
+)
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One item. `role`: "caller", "agent", "call" or "output"; `item_id` is its name in the present session ("" = it is not
-    in it yet). `sound` is kept of an utterance until its words are known."""
+    """One item. `role`: "caller", "guide", "agent", "call" or "output"; `item_id` is its name in the present session
+    ("" = it is not in it yet). `sound` is kept of an utterance until its words are known."""
 
     role: str
     item_id: str = ""
@@ -57,6 +66,12 @@ class Memory:
         entry = Entry("caller", self._name(), text, written=True)
         self._entries.append(entry)
         return caller_text(entry.item_id, text)
+
+    def guided(self, text: str) -> Item:
+        """What the model was told beside the conversation: the item to create."""
+        entry = Entry("guide", self._name(), text, written=True)
+        self._entries.append(entry)
+        return guidance(entry.item_id, text)
 
     @property
     def unclear(self) -> bool:
@@ -137,6 +152,8 @@ class Memory:
                     yield caller_text(entry.item_id, entry.text)
                 case "caller":
                     yield caller_sound(entry.item_id, base64(entry.sound))
+                case "guide":
+                    yield guidance(entry.item_id, entry.text)
                 case "agent":
                     yield agent_text(entry.item_id, entry.text, self._shape)
                 case "call":

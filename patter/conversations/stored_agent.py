@@ -26,7 +26,7 @@ from patter.conversations.stored_agent_ear import AgentEar
 from patter.conversations.stored_agent_link import AgentLink, open_at_last, open_link
 from patter.conversations.stored_agent_replies import Replies
 from patter.conversations.stored_agent_start import initiation_of, only_greeting_refused, prompt_of
-from patter.conversations.stored_agent_words import asking, changed, late_result, resumed
+from patter.conversations.stored_agent_words import asking, changed, is_error, late_result, resumed
 from patter.exceptions import ProviderError, WireError
 from patter.mailbox import Mailbox
 from patter.models import Agent
@@ -79,6 +79,7 @@ class StoredAgent:
         self._owed = ""  # the caller's words that have no answer yet
         self._owed_until = 0.0  # so long that answer comes before anything else is asked for
         self._instructed = ""  # the newest instructions, if they changed during the call
+        self._guidance: list[str] = []
         self._ending = ""  # the tool that ends the call, once the agent has used it
         self._closed = self._resumed = False
         self._opened_at = self._billed_at = 0.0
@@ -172,9 +173,15 @@ class StoredAgent:
             return
         name = self._tools.pop(tool_id, None)
         if name is not None and tool_id in self._link.tools:
-            self._link.send(wire.write_tool_result(tool_id, output, is_error=_is_error(output)))
+            self._link.send(wire.write_tool_result(tool_id, output, is_error=is_error(output)))
         elif name is not None:  # it was asked for in a conversation that was lost
             self._link.send(wire.write_context(late_result(name, output)))
+
+    async def guide(self, text: str) -> None:
+        """Context that nobody hears; a conversation that is begun once more is told again."""
+        self._guidance.append(wire.write_context(text))
+        if self._held is None:
+            self._link.send(self._guidance[-1])
 
     def update(self, agent: Agent) -> None:
         """Tell the agent its new instructions, if they changed. What it says first and its voice are fixed by now."""
@@ -349,6 +356,8 @@ class StoredAgent:
             self._link.send(self._instructed)
         if story:
             self._link.send(wire.write_context(story, "so_far"))
+            for told in self._guidance:
+                self._link.send(told)
         if asked:
             self._link.send(wire.write_user_message(asking(asked)))
         elif self._owed:
@@ -387,12 +396,3 @@ class StoredAgent:
         if self._billed_at and seconds >= 0.5:
             self._billed_at = now
             self._tell(Used("llm", ELEVENLABS.name, MODEL, {"seconds": round(seconds, 3)}))
-
-
-def _is_error(output: str) -> bool:
-    """Whether a tool's output is the report of its failure."""
-    try:
-        data = json.loads(output)
-    except ValueError:
-        return False
-    return isinstance(data, dict) and set(data) == {"error"}

@@ -1,10 +1,11 @@
 """What a stored agent is told in sentences of ours, because its vendor has no message for it.
 
-It owns their wording; it refuses to know when they are sent.
+It owns their wording, and reads ours; it refuses to know when they are sent.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from patter.signals import Message
@@ -40,3 +41,12 @@ def resumed(messages: Sequence[Message]) -> str:
 def late_result(name: str, output: str) -> str:
     """The result of a tool that was asked for in a conversation that was lost."""
     return f"The tool {name}, which you used before, has answered: {output}"
+
+
+def is_error(output: str) -> bool:
+    """Whether a tool's output is the report of its failure."""
+    try:
+        data = json.loads(output)
+    except ValueError:
+        return False
+    return isinstance(data, dict) and set(data) == {"error"}

@@ -185,6 +185,11 @@ def caller_text(item_id: str, text: str) -> Item:
     return {"id": item_id, "type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
+def guidance(item_id: str, text: str) -> Item:
+    """What the model is told beside the conversation."""
+    return {"id": item_id, "type": "message", "role": "system", "content": [{"type": "input_text", "text": text}]}
+
+
 def caller_sound(item_id: str, base64: str) -> Item:
     """What the caller said, as sound in the session's input format."""
     return {"id": item_id, "type": "message", "role": "user", "content": [{"type": "input_audio", "audio": base64}]}

@@ -79,6 +79,9 @@ class Echo:
     async def answer(self, tool_id: str, output: str) -> None:
         """It has no tools."""
 
+    async def guide(self, text: str) -> None:
+        """It takes no advice."""
+
     def update(self, agent: Agent) -> None:
         """It stays as it is."""
 

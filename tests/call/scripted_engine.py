@@ -85,6 +85,9 @@ class ScriptedEngine:
     async def answer(self, tool_id: str, output: str) -> None:
         self.asked.append(("answer", (tool_id, output)))
 
+    async def guide(self, text: str) -> None:
+        self.asked.append(("guide", text))
+
     def update(self, agent: Agent) -> None:
         """It stays as it is."""
 

@@ -79,6 +79,9 @@ class Stubborn:
     async def answer(self, tool_id: str, output: str) -> None:
         """It asks in vain."""
 
+    async def guide(self, text: str) -> None:
+        """It takes no advice."""
+
     def update(self, agent: Agent) -> None:
         """It stays as it is."""
 

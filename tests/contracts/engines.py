@@ -216,7 +216,7 @@ async def pipeline(plan: Plan, line: AudioFormat | None) -> AsyncIterator[Talk]:
         model.fault = ProviderError("it is busy", provider="lines", stage="llm", retryable=True)
 
     def remembers() -> str:
-        return json.dumps(model.asked[-1].messages)
+        return json.dumps([model.asked[-1].system_prompt, *model.asked[-1].messages])
 
     agent = Agent("Be brief.", provider="pipeline", first_message=plan.greeting)
     async with talking(conversation, clock, agent, plan, line, breaks=breaks, remembers=remembers) as talk:

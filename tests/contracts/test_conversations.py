@@ -199,3 +199,19 @@ async def test_closing_ends_its_signals_and_closing_twice_is_closing_once(engine
         await talk.conversation.aclose()
         await talk.conversation.read("Anybody there?")
         talk.speak(0.1, 0.1)
+
+
+@pytest.mark.parametrize("line", LINES)
+async def test_guidance_reaches_the_model_and_is_neither_answered_nor_said(
+    engine: Engine, line: AudioFormat | None
+) -> None:
+    async with engine(plan(FIRST, SECOND), line) as talk:
+        await talk.conversation.guide("The caller is a member: waive the fee.")
+        await talk.conversation.read("When do you open?")
+        await talk.until(ReplyEnded)
+        assert "waive the fee" in talk.remembers()
+        assert len(talk.of(ReplyStarted)) == 1
+        assert "fee" not in talk.text(talk.of(ReplyStarted)[0].reply_id)
+        await talk.conversation.read("And on Sundays?")
+        await talk.until(ReplyEnded, 2)
+        assert "waive the fee" in talk.remembers()

@@ -35,6 +35,8 @@ class FakeSession:
         self.heard: list[bytes] = []
         self.verdicts: list[MachineDetected] = []
         self.interrupted = 0
+        self.guidance: list[str] = []
+        self.muted = False
         self.stubborn = False
         """A stubborn call ignores every wish to end it."""
         self.breaks = False
@@ -112,6 +114,12 @@ class FakeSession:
 
     async def interrupt(self) -> None:
         self.interrupted += 1
+
+    async def guide(self, text: str, by: str = "operator") -> None:
+        self.guidance.append(text)
+
+    async def mute(self, muted: bool, by: str = "operator") -> None:
+        self.muted = muted
 
     async def hang_up(self, reason: EndReason = "operator_ended", detail: str = "") -> None:
         self._finish(reason, detail)
