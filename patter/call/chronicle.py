@@ -6,13 +6,14 @@ It owns their wording as events; it refuses to decide anything because of them.
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Literal
 
 from patter import events
 from patter.bus import Bus
 from patter.call.outfit import Outfit
 from patter.models import Agent
-from patter.ports import Abilities, CallInfo
+from patter.ports import Abilities, CallInfo, Transport
 from patter.signals import ConnectionUsed, Faulted, Guarded, MachineDetected, Used
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,16 @@ class Chronicle:
         self.used(Used("telephony", self._call.telephony, direction, amounts), turn)
         if self._abilities.plays is not None:
             self.used(Used("telephony", self._call.telephony, "media-stream", amounts), turn)
+
+    def line_did(self, transport: Transport) -> None:
+        """How well the caller's line did; nothing of one without sound. The end of a call may not depend on it."""
+        try:
+            line = transport.quality()
+        except Exception:
+            log.exception("the line did not tell its figures", extra={"call_id": self._call.call_id})
+            return
+        if line is not None:
+            self._bus.publish(events.LineMeasured(call_id=self._call.call_id, **asdict(line)))
 
     def guarded(self, signal: Guarded) -> None:
         """A guardrail replaced text."""

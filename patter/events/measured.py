@@ -73,7 +73,7 @@ class CostMeasured(Event):
 class LineMeasured(Event):
     """How the caller's line did, told once before CallEnded (nothing is told of a call without sound).
 
-    `jitter_ms`: smoothed deviation of the frames' arrival (RFC 3550, 6.4.1); `frames` came from the caller, `lost` never
+    `jitter_ms`: smoothed deviation of the frames' arrival (RFC 3550, 6.4.1), averaged over the call; `frames` came from the caller, `lost` never
     came, `dropped` came but too late or twice; `underruns`: times the agent's sound ran dry in the middle of a reply."""
 
     frames: int

@@ -31,8 +31,10 @@ from patter.events import (
 )
 from patter.models import CallMetrics, LatencyBreakdown, TurnMetrics
 from patter.observe.cost import CostFold, Prices
-from patter.observe.segments import nearest_rank
-from patter.observe.turn import Reply, Turn
+from patter.observe.segments import NAMES, nearest_rank
+from patter.observe.summary import CallSummary, Percentiles
+from patter.observe.tally import Tally
+from patter.observe.turn import Reply, Turn, covered_ms
 
 LAST_WORDS = ("end_call",)
 """Tools after which the agent says nothing more: the reply that asked for them is the turn's last. (A transfer that fails
@@ -46,6 +48,7 @@ class CallFold:
         self.call_id = call_id
         self._prices = prices
         self._costs = CostFold(prices)
+        self._tally = Tally()
         self._telephony = ""
         self._started: CallStarted | None = None
         self._ended: CallEnded | None = None
@@ -75,6 +78,7 @@ class CallFold:
 
     def feed(self, event: Event) -> list[TurnMeasured]:
         """Take one event; the measurements it completes carry its time. Measurements themselves are not read."""
+        self._tally.feed(event)
         handler = self._handlers.get(type(event))
         return handler(event) if handler else []
 
@@ -87,11 +91,7 @@ class CallFold:
         """The call in the form of the public API, as known by now."""
         turns = [turn for turn in self._turns if turn.answers_caller]
         public = tuple(turn.public() for turn in turns)
-        samples = [
-            metrics.latency
-            for turn, metrics in zip(turns, public, strict=True)
-            if turn.caller is not None and turn.audible is not None and not turn.interrupted
-        ]
+        samples = [metrics.latency for turn, metrics in zip(turns, public, strict=True) if turn.sample]
         start = self._started or CallStarted(call_id=self.call_id)
         duration = self._ended.duration_s if self._ended else 0.0
         if self._ended and self._started:
@@ -108,6 +108,28 @@ class CallFold:
             tts_provider=start.tts,
             llm_provider=start.llm,
             telephony_provider=self._telephony,
+        )
+
+    def is_sample(self, measured: TurnMeasured) -> bool:
+        """Whether this turn of the call counts for its percentiles, as known by now: answered, heard, not interrupted."""
+        turn = self._by_reply.get(measured.reply_id)
+        return turn is not None and turn.sample
+
+    def summary(self) -> CallSummary:
+        """The whole call in figures, as known by now."""
+        tally = self._tally
+        latencies = [turn.latency() for turn in self._turns if turn.sample]
+        return CallSummary(
+            greeting_ms=tally.greeting_ms,
+            interruptions=tally.interruptions,
+            false_interruptions=tally.false_interruptions,
+            tool_ms=covered_ms([span for turn in self._turns for span in turn.tool_spans]),
+            connections_reused=tally.connections_reused,
+            connections_opened=tally.connections_opened,
+            connections_ms=tally.connections_ms,
+            latency=Percentiles.of(total for _, total in latencies),
+            segments={name: Percentiles.of(parts[name] for parts, _ in latencies) for name in NAMES},
+            line=tally.line,
         )
 
     # ------------------------------------------------------------------ one method per kind of event

@@ -6,6 +6,7 @@ Owns the arithmetic of law "segments add up"; refuses to know events, turns or w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 NAMES = ("endpointing", "transcription", "first_token", "first_sentence", "synthesis", "playout")
 GRID = 64
@@ -34,7 +35,7 @@ def segments(moments: Moments) -> tuple[dict[str, float], float]:
 
     A moment out of order is moved to the one before it, and a missing one too: its time falls to the next stage that
     was reported. Endpointing is waiting for silence plus waiting after the transcript was ready."""
-    total = max(0, round((moments.playing - moments.began) * 1000 * GRID))
+    total = max(0, _ticks(moments.playing - moments.began))
     at = 0
     passed = []
     for moment in (
@@ -46,7 +47,7 @@ def segments(moments: Moments) -> tuple[dict[str, float], float]:
         moments.first_audio,
     ):
         if moment is not None:
-            at = min(total, max(at, round((moment - moments.began) * 1000 * GRID)))
+            at = min(total, max(at, _ticks(moment - moments.began)))
         passed.append(at)
     recognition, transcript, committed, first_token, first_sentence, first_audio = passed
     parts = (
@@ -60,9 +61,22 @@ def segments(moments: Moments) -> tuple[dict[str, float], float]:
     return {name: part / GRID for name, part in zip(NAMES, parts, strict=True)}, total / GRID
 
 
-def nearest_rank(values: list[float], percent: float) -> float:
+def whole_ms(seconds: float) -> float:
+    """A duration in ms on the same grid, never negative."""
+    return max(0, _ticks(seconds)) / GRID
+
+
+def _ticks(seconds: float) -> int:
+    """Seconds as steps of the grid; what no clock can have shown (a hostile journal's numbers) counts as nothing."""
+    ticks = seconds * 1000 * GRID
+    return round(ticks) if isfinite(ticks) else 0
+
+
+def rank(count: int, percent: int) -> int:
+    """Where the nearest-rank percentile stands among `count` (1 or more) sorted values, from 0."""
+    return max(0, -(-count * percent // 100) - 1)
+
+
+def nearest_rank(values: list[float], percent: int) -> float:
     """The nearest-rank percentile: the smallest value that at least `percent` of all do not exceed; 0.0 for none."""
-    if not values:
-        return 0.0
-    rank = -(-len(values) * percent // 100)
-    return sorted(values)[max(0, int(rank) - 1)]
+    return sorted(values)[rank(len(values), percent)] if values else 0.0

@@ -68,6 +68,11 @@ class Turn:
         """Whether it is open with nothing left to be heard: it waits for a tool, or was never answered."""
         return not self.closed and all(reply.said for reply in self.replies)
 
+    @property
+    def sample(self) -> bool:
+        """Whether its latency counts: the caller's turn was answered, the answer heard and not interrupted."""
+        return self.caller is not None and self.audible is not None and not self.interrupted
+
     def connected(self, event: ConnectionUsed) -> None:
         """A stage used a connection: one that stood already took no time."""
         opened_ms = 0.0 if event.reused else event.ms
@@ -105,7 +110,7 @@ class Turn:
             segments=parts,
             total_ms=total,
             interrupted=self.interrupted,
-            tool_ms=_covered_ms(self.tool_spans),
+            tool_ms=covered_ms(self.tool_spans),
             stt_audio_seconds=self.costs.amount("stt", "audio_seconds"),
             tts_characters=round(self.costs.amount("tts", "characters")),
             tokens_in=self._tokens(TOKENS_IN),
@@ -146,7 +151,7 @@ class Turn:
         return " ".join(text.strip() for text in texts if text and text.strip())
 
 
-def _covered_ms(spans: list[tuple[float, float]]) -> float:
+def covered_ms(spans: list[tuple[float, float]]) -> float:
     """How many ms the spans cover together; tools that ran at the same time count once."""
     covered, reached = 0.0, float("-inf")
     for start, end in sorted(spans):

@@ -15,8 +15,9 @@ from patter.audio.format import AudioChunk, AudioFormat
 from patter.clock import Clock
 from patter.exceptions import PatterError, WireError
 from patter.mailbox import Mailbox
-from patter.ports import Abilities, AnsweredBy, CarrierControl, Ear
+from patter.ports import Abilities, AnsweredBy, CarrierControl, Ear, LineStats
 from patter.signals import DigitPressed, HungUp, MachineDetected, TransportSignal
+from patter.transports.line_meter import LineMeter
 from patter.transports.reorder import Reorderer
 from patter.turns.playhead import OVERDUE_MS, Playhead, Playout
 from patter.wire.stream import Dtmf, Mark, Media, Stop, StreamError
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 FIRST_MARK_MS = 60.0  # short enough to time the start at the ear closely, long enough to be one packet
 MARK_EVERY_MS = 400.0  # between marks the clock interpolates; closer marks would only cost messages
+DRY_MS = 20.0  # a gap shorter than a packet is not heard: every carrier holds back as much
 KEYS = -1  # the reply that tones belong to: nobody waits for its end
 
 
@@ -99,6 +101,10 @@ class StreamTransport:
         self._control = control
         self._ear: Ear | None = None
         self._order = Reorderer()
+        self._meter = LineMeter()
+        self._arrived = self._meter.arrived
+        self._sounding = 0  # the reply that is being played and made at once
+        self._underruns = 0
         self._playhead = Playhead()
         self._until_mark = FIRST_MARK_MS
         self._current = 0
@@ -134,6 +140,7 @@ class StreamTransport:
             message = self._read(text)
             if type(message) is Media:
                 if message.track == "inbound":
+                    self._arrived(message.timestamp, self._clock.now())
                     order = self._order
                     if message.chunk == order.due:
                         order.due += 1
@@ -222,6 +229,10 @@ class StreamTransport:
         """Queue sound at the carrier; see `Transport.play`. Raises ValueError for a format that is not the line's."""
         if chunk.format != self._plays:
             raise ValueError(f"this line plays {self._plays}, not {chunk.format}")
+        if reply_id != self._sounding:
+            self._sounding = reply_id
+        elif self._playhead.dry_ms(self._clock.now()) >= DRY_MS:
+            self._underruns += 1
         if reply_id != self._current:
             self._send_tail()
             self._current, self._until_mark = reply_id, FIRST_MARK_MS
@@ -276,6 +287,7 @@ class StreamTransport:
         self._send_tail()
         self._send(self._wire.mark(self._playhead.mark(reply_id, last=True)))
         self._until_mark = FIRST_MARK_MS
+        self._sounding = 0
         self._unwatch()
         if not self._over:
             self._watch_after(self._playhead.queued_ms(self._clock.now()))
@@ -305,13 +317,18 @@ class StreamTransport:
         reply_id, heard = self._playhead.cleared(now)
         self._send(self._wire.clear)
         self._until_mark = FIRST_MARK_MS
-        self._tail = b""
+        self._tail, self._sounding = b"", 0
         self._unwatch()
         return heard if reply_id != KEYS else self._playhead.heard_ms(self._current, now)
 
     def heard_ms(self, reply_id: int) -> float:
         """How much of the reply's timeline has been heard by now, within about 100 ms."""
         return self._playhead.heard_ms(reply_id, self._clock.now())
+
+    def quality(self) -> LineStats:
+        """How the stream did so far: what came of the caller's frames, and how often the agent's sound ran dry."""
+        meter, order = self._meter, self._order
+        return LineStats(meter.frames, order.lost, order.dropped, meter.jitter_ms, self._underruns)
 
     def _send(self, text: str) -> None:
         if self._open and not self._over:

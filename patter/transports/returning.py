@@ -12,8 +12,9 @@ import anyio
 from patter.audio.format import AudioChunk
 from patter.clock import Clock
 from patter.exceptions import PatterError
-from patter.ports import Abilities, Ear
+from patter.ports import Abilities, Ear, LineStats
 from patter.signals import HungUp, PlayoutEnded, TransportSignal
+from patter.transports.line_meter import joined
 from patter.transports.media_stream import StreamTransport
 
 BACK_S = 15.0  # the carrier says a sentence to the caller, and opens the new stream then
@@ -27,6 +28,7 @@ class ReturningLine:
         self._clock = clock
         self._ear: Ear | None = None
         self._unheard: set[int] = set()
+        self._before = LineStats()  # of the streams that are gone
         self._coming = False
         self._here = anyio.Event()
         self._settled = anyio.Event()
@@ -66,6 +68,7 @@ class ReturningLine:
         if self._ear is not None:
             stream.listen(self._ear)
         before.lost()
+        self._before = joined(self._before, before.quality())
         self._here.set()
         return True
 
@@ -117,6 +120,10 @@ class ReturningLine:
     def heard_ms(self, reply_id: int) -> float:
         """See `Transport.heard_ms`."""
         return self._stream.heard_ms(reply_id)
+
+    def quality(self) -> LineStats:
+        """See `Transport.quality`: all the call's streams together."""
+        return joined(self._before, self._stream.quality())
 
     # ----------------------------------------------------------------- what else can be done to the call
 

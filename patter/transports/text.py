@@ -70,6 +70,9 @@ class TextTransport:
         """Text takes no time."""
         return 0.0
 
+    def quality(self) -> None:
+        """Text has no quality."""
+
     async def send_digits(self, digits: str) -> None:
         """Accepted: there is nobody to send them to."""
 

@@ -163,6 +163,10 @@ class Playhead:
         """How much sound is still before the ear."""
         return max(0.0, self._sent - self._position(now))
 
+    def dry_ms(self, now: float) -> float:
+        """How long the ear has had nothing left to play; 0.0 while there is something, as far as the clock can tell."""
+        return max(0.0, self._clocked(now) - self._sent)
+
     @property
     def waiting(self) -> bool:
         """Whether marks are still out."""

@@ -15,6 +15,7 @@ from patter.events import (
     CallerSaid,
     CallStarted,
     Interrupted,
+    LineMeasured,
     ReplyPaused,
     ReplyReached,
     ReplyResumed,
@@ -264,7 +265,7 @@ async def test_the_caller_hanging_up_ends_the_call_with_that_reason() -> None:
     assert kinds[0] is CallStarted
     assert kinds[-1] is CallEnded
     told = [kind for kind in kinds if kind is not UsageMeasured]
-    assert told[-3:] == [Interrupted, AgentSaid, CallEnded]
+    assert told[-4:] == [Interrupted, AgentSaid, LineMeasured, CallEnded]
     assert stage.events[-1].reason == "caller_hung_up"  # type: ignore[attr-defined]
 
 

@@ -25,7 +25,17 @@ from patter.exceptions import PatterError, ProviderError
 from patter.guard import Guards
 from patter.mailbox import Mailbox
 from patter.models import Agent
-from patter.ports import Abilities, AnsweredBy, Ask, CallInfo, Ear, Responder, StreamingTranscriber, Transport
+from patter.ports import (
+    Abilities,
+    AnsweredBy,
+    Ask,
+    CallInfo,
+    Ear,
+    LineStats,
+    Responder,
+    StreamingTranscriber,
+    Transport,
+)
 from patter.signals import (
     DigitPressed,
     HungUp,
@@ -56,6 +66,7 @@ class FakeLine:
         self.played: list[tuple[float, int, float]] = []  # (sent at, reply_id, at_ms)
         self.cleared_at: list[float] = []
         self.hung_up = False
+        self.heard_frames = 0
         self.can_announce = False
         self.can_transfer = True
         self.refusal = ""
@@ -114,6 +125,9 @@ class FakeLine:
     def heard_ms(self, reply_id: int) -> float:
         return self._playhead.heard_ms(reply_id, self._clock.now())
 
+    def quality(self) -> LineStats:
+        return LineStats(self.heard_frames)
+
     async def send_digits(self, digits: str) -> None:
         """Accepted."""
 
@@ -145,6 +159,7 @@ class FakeLine:
         """The caller makes sound (or, with QUIET, silence) in real time."""
         for _ in range(round(seconds / 0.02)):
             self._ear(AudioChunk(frame, PCM_16K))
+            self.heard_frames += 1
             await anyio.sleep(0.02)
 
     async def silent(self, seconds: float) -> None:
