@@ -8,19 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from aiohttp import web
 
 from patter.server.answers import Handler, Refused
+from patter.server.request_check import RequestCheck
+from patter.server.schemas import Schema
 
 CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Role = Literal["open", "read", "operate", "admin"]
 """Who may: everybody; who may look; who may also steer calls; who may also change agents, lines, tokens and the engine."""
 
-Schema = Mapping[str, Any]
-"""A JSON schema (draft 2020-12, as OpenAPI 3.1 takes it)."""
+ROLES: tuple[Role, ...] = ("open", "read", "operate", "admin")
+"""Each may what those before it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Endpoint:
     """`path` as the router takes it ("/api/v1/calls/{id}"). `body`: the schema of the JSON object it takes (None: no body).
 
     `answer` is the schema of the whole JSON answer with `status`; `content` another media type than JSON. `refusals`: the
-    statuses it may answer beside those that every entry may (400 of a query or body, 401, 403, 404 of an {id}, 429)."""
+    statuses it may answer beside those that every entry may (400 of a query or body, 401, 403, 404 of an {id}, 429).
+    `audited`: told in the audit although it only reads, as what takes data away or listens is; whatever writes always is."""
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
@@ -41,6 +44,12 @@ class Endpoint:
     status: int = 200
     content: str = "application/json"
     refusals: tuple[int, ...] = ()
+    audited: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything."""
+        return self.method != "GET"
 
 
 ENDPOINTS: web.AppKey[dict[web.AbstractRoute, Endpoint]] = web.AppKey("endpoints", dict)
@@ -48,10 +57,17 @@ ENDPOINTS: web.AppKey[dict[web.AbstractRoute, Endpoint]] = web.AppKey("endpoints
 
 
 def mount(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
-    """Add the entries' routes to the application and note them under `ENDPOINTS`."""
+    """Add the entries' routes to the application, with the checks of their schemas, and note them under `ENDPOINTS`."""
     known = app.setdefault(ENDPOINTS, {})
     for endpoint in endpoints:
-        known[app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)] = endpoint
+        handler = RequestCheck(endpoint.query, endpoint.body).before(endpoint.handler)
+        known[app.router.add_route(endpoint.method, endpoint.path, handler)] = endpoint
+
+
+def endpoint_of(request: web.Request) -> Endpoint | None:
+    """The entry that a request is for; None if it is for none."""
+    known = request.app.get(ENDPOINTS, {})
+    return known.get(request.match_info.route)
 
 
 def call_id_of(request: web.Request) -> str:
