@@ -18,6 +18,7 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal, close_unfinished
+from patter.observe.listening import Listening
 from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.ports import AudioTap, CallInfo, Transport
@@ -48,6 +49,7 @@ class Records:
         self._bus = bus
         self._clock = clock
         self._recordings = Recordings(home, bus, clock) if recording else None
+        self._listening = Listening()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -69,8 +71,9 @@ class Records:
 
     def taps(self, call: CallInfo, transport: Transport) -> tuple[AudioTap, ...]:
         """Who listens to the sound of a call that begins."""
-        return self._recordings.taps(call, transport) if self._recordings is not None else ()
+        kept = self._recordings.taps(call, transport) if self._recordings is not None else ()
+        return (*kept, *self._listening.taps(call, transport))
 
     def kept(self) -> Kept:
         """What of all this the API may read and steer."""
-        return Kept(home=self.home, prices=self.prices)
+        return Kept(home=self.home, prices=self.prices, listening=self._listening)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 import tomllib
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -35,6 +37,7 @@ GATHER_MS = 400  # but a program that writes without pause is read at least this
 POLL_MS = 1_000  # where the system cannot tell of changes
 READ_SECONDS = 10.0  # a module beside an agent file that imports longer is stuck
 READERS = 4  # threads for reading: stuck ones must not use up those that calls need
+_NEW_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 FILES = 500  # of one directory; more is not a directory of agents
 
 
@@ -144,6 +147,29 @@ class Agents:
             await self._read(entry, told=False)
             self._entries[path] = entry
             self._wake.set()
+        return entry
+
+    # ------------------------------------------------------------------ writing
+
+    async def put(self, wanted: str, text: str, if_version: str = "") -> Entry:
+        """Make `text`, which has been checked, the file of this agent (a new one in the directory if there is none); calls
+        have it from their next turn on. `if_version`: only over this version. Raises Refused."""
+        entry = self.find(wanted)
+        if entry is None:
+            if not _NEW_NAME.fullmatch(wanted):
+                raise Refused(422, "The name of a new agent is made of a-z, 0-9, - and _, at most 64 of them.")
+            entry = Entry(self.directory / f"{wanted}.toml", opened=True)
+        version = entry.file.version if entry.file else ""
+        if if_version and if_version != version:
+            raise Refused(
+                409, f'The agent is at version "{version}" by now: read it again, then put your change on top.'
+            )
+        try:
+            await anyio.to_thread.run_sync(_write, entry.path, text.encode())
+        except OSError as error:
+            raise Refused(409, f"{entry.path} cannot be written: {error.strerror}.") from None
+        entry = self._entries.setdefault(entry.path, entry)
+        await self._read(entry)
         return entry
 
     # ------------------------------------------------------------------ reading
@@ -273,6 +299,22 @@ def _listing(directory: Path) -> list[Path]:
 
 def _modules(paths: Iterable[str]) -> frozenset[str]:
     return frozenset(os.path.realpath(path) for path in paths if path.endswith(".py"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All or nothing, with the rights that the file had; a link stays a link."""
+    path = Path(os.path.realpath(path))
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _relevant(_: Change, path: str) -> bool:

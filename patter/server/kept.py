@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patter.observe.cost import Prices
+from patter.observe.listening import Listening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +19,4 @@ class Kept:
 
     home: Path
     prices: Prices | None = None
+    listening: Listening | None = None

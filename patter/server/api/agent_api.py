@@ -1,4 +1,4 @@
-"""The API of agent files: list, check and open them.
+"""The API of agent files: list, read, check, put and open them.
 
 It owns these shapes; it refuses to know how agent files are read and watched.
 """
@@ -11,11 +11,17 @@ from typing import Any
 from aiohttp import web
 
 from patter.exceptions import AgentFileError
-from patter.server.agents import Agents, agent_path
-from patter.server.answers import Refused, data, json_body, text_in
+from patter.server.agents import Agents, Entry, agent_path
+from patter.server.answers import Refused, data, json_body, json_text, text_in
 from patter.server.endpoint import Endpoint
+from patter.server.schemas import Schema
 
 TEXT_LIMIT = 256 * 1024  # characters of an agent file
+PUT: Schema = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {"text": {"type": "string", "maxLength": TEXT_LIMIT}, "if_version": {"type": "string"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,16 @@ class AgentApi:
         return [
             Endpoint("GET", root, self.list_agents, "read", "All agent files, with what is wrong with them"),
             Endpoint("POST", f"{root}/validate", self.validate, "read", "All problems of a text that is being edited"),
+            Endpoint("GET", f"{root}/{{name}}", self.read, "read", "An agent file with its text"),
+            Endpoint(
+                "PUT",
+                f"{root}/{{name}}",
+                self.put,
+                "admin",
+                "Put a new version; calls have it from their next turn on",
+                body=PUT,
+                refusals=(409, 422),
+            ),
             Endpoint("POST", f"{root}/open", self.open_agent, "admin", "Follow an agent file wherever it is"),
         ]
 
@@ -45,6 +61,23 @@ class AgentApi:
         problems = [_problem(found) for found in await self.agents.check(text, path)]
         return data({"ok": not problems, "problems": problems})
 
+    async def read(self, request: web.Request) -> web.Response:
+        """An agent file with its text."""
+        return data(_whole(await self.agents.wanted(request.match_info["name"])))
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Check a text, and make it the agent's file if nothing is wrong with it."""
+        body, name = await json_body(request), request.match_info["name"]
+        text = text_in(body, "text", limit=TEXT_LIMIT)
+        if_version = text_in(body, "if_version", default="")
+        entry = self.agents.find(name)
+        path = entry.path if entry else self.agents.directory / f"{name}.toml"
+        if problems := await self.agents.check(text, path):
+            sentence = f"The text has {len(problems)} problem{'s' if len(problems) > 1 else ''}: {problems[0]}"
+            told = {"error": sentence, "problems": [_problem(found) for found in problems]}
+            return web.json_response(told, status=422, dumps=json_text)
+        return data(_whole(await self.agents.put(name, text, if_version)))
+
     async def open_agent(self, request: web.Request) -> web.Response:
         """Follow an agent file wherever it is."""
         path = agent_path(text_in(await json_body(request), "path"))
@@ -52,6 +85,10 @@ class AgentApi:
         if entry.file is None and entry.raw is None:
             raise Refused(404, f"There is no agent file at {path}.")
         return data(entry.row())
+
+
+def _whole(entry: Entry) -> dict[str, Any]:
+    return entry.row() | {"text": (entry.raw or b"").decode(errors="replace")}
 
 
 def _problem(found: AgentFileError) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from patter.builders import is_e164
 from patter.exceptions import PatterError
-from patter.server.answers import Refused, data, json_body, text_in
+from patter.server.answers import Refused, data, flag_in, json_body, text_in
 from patter.server.desk import Desk, LiveCall
 from patter.server.endpoint import Endpoint, call_id_of, no_such_call
 
@@ -36,6 +36,10 @@ class ControlApi:
             Endpoint("POST", f"{root}/hangup", self.hang_up, "operate", "End the call, or give it up while it rings"),
             Endpoint("POST", f"{root}/interrupt", self.interrupt, "operate", "Stop what the agent is saying"),
             Endpoint("POST", f"{root}/say", self.say, "operate", "The agent says the text word for word"),
+            Endpoint("POST", f"{root}/guide", self.guide, "operate", "Tell the model what the caller does not hear"),
+            Endpoint(
+                "POST", f"{root}/mute", self.mute, "operate", "Let the agent say only what it is given, or answer again"
+            ),
             Endpoint("POST", f"{root}/text", self.text, "operate", "The caller's typed words: a turn"),
             Endpoint("POST", f"{root}/digits", self.digits, "operate", "Press keys on the caller's line"),
             Endpoint("POST", f"{root}/transfer", self.transfer, "operate", "Hand the call to another number"),
@@ -59,6 +63,18 @@ class ControlApi:
         """The agent says the text word for word."""
         words = text_in(await json_body(request), "text")
         return await self._do(self._live(request).session.say(words))
+
+    async def guide(self, request: web.Request) -> web.Response:
+        """Tell the model what the caller does not hear."""
+        words = text_in(await json_body(request), "text")
+        return await self._do(self._live(request).session.guide(words))
+
+    async def mute(self, request: web.Request) -> web.Response:
+        """Let the agent say only what it is given ("muted": true), or answer again."""
+        body = await json_body(request)
+        if "muted" not in body:
+            raise Refused(422, '"muted" is missing: true or false.')
+        return await self._do(self._live(request).session.mute(flag_in(body, "muted")))
 
     async def text(self, request: web.Request) -> web.Response:
         """The caller's typed words: a turn."""

@@ -13,6 +13,7 @@ from patter.clock import Clock
 from patter.server.api.calls_api import CallsApi
 from patter.server.api.control_api import ControlApi
 from patter.server.api.events_api import EventsApi
+from patter.server.api.listening_api import ListeningApi
 from patter.server.calls import CallLog
 from patter.server.desk import Desk
 from patter.server.endpoint import Endpoint
@@ -39,4 +40,5 @@ def call_endpoints(parts: CallParts) -> list[Endpoint]:
         *CallsApi(parts.calls).endpoints(),
         *ControlApi(parts.desk, parts.calls.knows, parts.give_up).endpoints(),
         *EventsApi(parts.events).endpoints(),
+        *(ListeningApi(parts.kept.listening).endpoints() if parts.kept.listening is not None else ()),
     ]
