@@ -64,7 +64,7 @@ def find(home: str = "") -> Paths:
         return Paths(folder, folder / "agents")
     import platformdirs  # only here, and --help has no use for it
 
-    return Paths(Path(platformdirs.user_state_dir("patter")), Path(platformdirs.user_config_dir("patter")) / "agents")
+    return Paths(Path(platformdirs.user_data_dir("patter")), Path(platformdirs.user_config_dir("patter")) / "agents")
 
 
 def prepare(paths: Paths) -> None:

@@ -22,11 +22,11 @@ LOG = "engine.log"
 
 
 def usual_home() -> Path:
-    """Where state is kept when nobody says otherwise: $PATTER_HOME, else where this system keeps programs' state."""
+    """Where state is kept when nobody says otherwise: $PATTER_HOME, else where this system keeps users' data (calls are worth a backup)."""
     import platformdirs  # looks at the system when it is loaded
 
     named = os.environ.get("PATTER_HOME", "")
-    return Path(named).expanduser() if named else Path(platformdirs.user_state_dir("patter"))
+    return Path(named).expanduser() if named else Path(platformdirs.user_data_dir("patter"))
 
 
 class HomeTaken(Exception):
