@@ -111,10 +111,11 @@ class Route:
 
 @dataclass(slots=True, eq=False)
 class LiveCall:
-    """A call that is up. `over` is set when its session has returned."""
+    """A call that is up. `begun` is set once the world was told of it, `over` when its session has returned."""
 
     session: CallSession
     agent: Path
+    begun: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
     ended: bool = False
     """Whether its CallEnded has been published."""
@@ -294,8 +295,9 @@ class Desk:
                 self._idle.set()
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, CallEnded) and event.call_id in self._calls:
-            self._calls[event.call_id].ended = True
+        if isinstance(event, CallStarted | CallEnded) and event.call_id in self._calls:
+            self._calls[event.call_id].ended = isinstance(event, CallEnded)
+            self._calls[event.call_id].begun.set()
 
     def update(self, file: AgentFile) -> None:
         """Give a new version to the calls of this agent file, from their next turn on."""

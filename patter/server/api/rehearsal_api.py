@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 from aiohttp import web
 
 from patter.agentfile import AgentFile
@@ -19,12 +18,13 @@ from patter.exceptions import PatterError
 from patter.ports import CallInfo
 from patter.server.agents import Agents
 from patter.server.answers import Refused, data, json_body, text_in
-from patter.server.desk import Desk, LineKind, Route, new_call_id
+from patter.server.desk import Desk, LineKind, LiveCall, Route, new_call_id
 from patter.server.endpoint import Endpoint
 from patter.server.twilio_routes import VOICE, Account
 from patter.transports.text import TextTransport
 
 CALLER = "+15005550001"  # the number rehearsals call from; no carrier gives it to anybody
+BEGINS_S = 5.0  # a call begins within milliseconds, unless a tool server has to be asked first
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +67,20 @@ class RehearsalApi:
         caller = [said.to_json() for said in entry.file.caller_lines]
         answer: dict[str, Any] = {"call_id": None, "dial": None, "notes": notes, "caller": caller}
         if line == "text":
-            answer["call_id"] = self._start_text(entry.file)
-            await anyio.lowlevel.checkpoint()  # it begins: whoever is told its id finds it
+            live = self._start_text(entry.file)
+            with anyio.move_on_after(BEGINS_S):
+                await live.begun.wait()  # whoever is told its id finds it
+            answer["call_id"] = live.session.call.call_id
         else:
             answer["dial"] = self._dial(Route(entry.path, line))
         return data(answer, status=201)
 
-    def _start_text(self, file: AgentFile) -> str:
+    def _start_text(self, file: AgentFile) -> LiveCall:
         call = CallInfo(new_call_id(), caller="keyboard", callee=file.name, direction="test", telephony="text")
         try:
-            self.desk.start(call, file, TextTransport(self.clock))
+            return self.desk.start(call, file, TextTransport(self.clock))
         except (ValueError, TypeError) as problem:
             raise Refused(422, f"This agent cannot be run: {problem}") from None
-        return call.call_id
 
     def _dial(self, route: Route) -> dict[str, str]:
         """What the softphone needs to call in as a carrier (its auth token signs the webhook)."""
