@@ -22,7 +22,7 @@ LOG = "engine.log"
 
 
 def usual_home() -> Path:
-    """Where state is kept when nobody says otherwise: $PATTER_HOME, else where this system keeps users' data (calls are worth a backup)."""
+    """Where everything is kept when nobody says otherwise: $PATTER_HOME, else where this system keeps users' data."""
     import platformdirs  # looks at the system when it is loaded
 
     named = os.environ.get("PATTER_HOME", "")
