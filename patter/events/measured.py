@@ -62,8 +62,9 @@ class ConnectionUsed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostMeasured(Event):
-    """What the call has cost so far, telephony included, in USD: stt, llm, tts, telephony, total. The last one stands
-    before CallEnded; `unpriced` names providers without a price row."""
+    """What the call has cost so far in USD: stt, llm, tts, telephony, total; minutes that have begun count whole. Told when a
+    turn is over, when a minute begins that is billed, and before CallEnded (again if the carrier tells of a recording later).
+    `unpriced` names providers without a price row: the cost is at least that much then."""
 
     cost: dict[str, float] = field(default_factory=dict)
     unpriced: tuple[str, ...] = ()
@@ -73,8 +74,9 @@ class CostMeasured(Event):
 class LineMeasured(Event):
     """How the caller's line did, told once before CallEnded (nothing is told of a call without sound).
 
-    `jitter_ms`: smoothed deviation of the frames' arrival (RFC 3550, 6.4.1), averaged over the call; `frames` came from the caller, `lost` never
-    came, `dropped` came but too late or twice; `underruns`: times the agent's sound ran dry in the middle of a reply."""
+    `frames` came from the caller, `lost` never came, `dropped` came but too late or twice. `jitter_ms`: smoothed deviation of
+    their arrival (RFC 3550, 6.4.1), averaged over the call. `underruns`: times the agent's sound ran dry in the middle of a
+    reply."""
 
     frames: int
     lost: int = 0

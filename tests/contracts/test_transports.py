@@ -10,7 +10,7 @@ import pytest
 
 from patter.audio.format import AudioChunk
 from patter.clock import Clock
-from patter.ports import Transport
+from patter.ports import LineStats, Transport
 from patter.signals import HungUp, PlayoutEnded, PlayoutStarted, TransportSignal
 from patter.transports.media_stream import StreamTransport
 from patter.transports.text import TextTransport
@@ -186,3 +186,14 @@ async def test_closing_ends_the_signals_and_closing_again_does_nothing(make: Mak
     assert [s for s in said if not isinstance(s, HungUp)] == []
     await transport.aclose()
     transport.finish(1)
+
+
+@pytest.mark.parametrize("make", TRANSPORTS)
+async def test_a_line_with_sound_tells_how_it_did_at_any_time_and_one_without_never(make: Make) -> None:
+    transport = make(virtual_clock())
+    sound = transport.abilities.hears is not None
+    assert transport.quality() == (LineStats() if sound else None)
+    say(transport, 1)
+    transport.finish(1)
+    await collect(transport, 3)
+    assert transport.quality() == (LineStats() if sound else None)  # it is closed, nothing came and nothing ran dry

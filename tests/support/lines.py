@@ -5,7 +5,7 @@ They own how each carrier is set up for a test; they refuse to know transports a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -18,6 +18,10 @@ from patter.wire.stream import ServerMessage
 
 class Chair(Protocol):
     """What a carrier writes, whoever it is."""
+
+    def connected(self) -> str: ...
+
+    def start(self, parameters: Mapping[str, str] | None = None) -> str: ...
 
     def media(self, sound: bytes, timestamp_ms: int) -> str: ...
 

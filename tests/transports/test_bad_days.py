@@ -8,13 +8,11 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from patter.audio.format import AudioChunk
-from patter.loopback.media_leg import MediaLeg
 from patter.loopback.misbehaviour import GOOD_DAY, Misbehaviour
 from patter.signals import HungUp, PlayoutEnded, PlayoutStarted, TransportSignal
-from patter.transports.media_stream import StreamTransport
 from tests.support.lines import LINES, LineKind
-from tests.support.virtual_time import VIRTUAL_BACKEND, virtual_clock
+from tests.support.loopback_line import Line
+from tests.support.virtual_time import VIRTUAL_BACKEND
 
 pytestmark = pytest.mark.anyio
 
@@ -29,49 +27,6 @@ DAYS = [  # how far what we know may be behind the ear, in ms: a mark that is lo
 @pytest.fixture
 def anyio_backend() -> object:
     return VIRTUAL_BACKEND
-
-
-class Line:
-    """A transport and a carrier's leg that plays in real time, joined without latency but for what the day brings."""
-
-    def __init__(self, kind: LineKind, day: Misbehaviour) -> None:
-        self.clock, self.kind = virtual_clock(), kind
-        self.transport = StreamTransport("call-1", kind.wire(), self, self.clock)
-        self.leg = MediaLeg(
-            kind.chair(),
-            kind.hears,
-            self.clock,
-            self.mouth,
-            self.ear,
-            read=kind.read,
-            plays=kind.plays,
-            misbehaviour=day,
-        )
-        self.loud = b"\x21" * kind.plays.sample_bytes
-        self.spoken = 0
-        self.played_ms = 0.0
-        self.frames: list[AudioChunk] = []
-        self.transport.listen(self.frames.append)
-
-    def mouth(self) -> bytes:
-        self.spoken += 1
-        return bytes([1 + self.spoken % 200]) * self.kind.hears.bytes_for(20)
-
-    def ear(self, frame: bytes) -> None:
-        self.played_ms += self.kind.plays.ms_of(frame.count(self.loud[:1]))
-
-    async def to_server(self, text: str) -> None:
-        self.transport.feed(text)
-
-    def send(self, text: str) -> None:
-        self.leg.receive(text)
-
-    def close(self) -> None:
-        self.leg.server_gone()
-
-    def play(self, ms: float, reply_id: int, at_ms: float = 0.0) -> None:
-        sound = self.loud * (self.kind.plays.bytes_for(ms) // self.kind.plays.sample_bytes)
-        self.transport.play(AudioChunk(sound, self.kind.plays), reply_id, at_ms)
 
 
 @pytest.mark.parametrize(("day", "behind_ms"), DAYS)
