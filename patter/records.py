@@ -17,10 +17,11 @@ import anyio.to_thread
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.observe.cost import Prices
-from patter.observe.journal import Journal, close_unfinished
+from patter.observe.journal import Journal
 from patter.observe.listening import Listening
 from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
+from patter.observe.unfinished import close_unfinished
 from patter.ports import AudioTap, CallInfo, Transport
 from patter.server.kept import Kept
 from patter.settings import Settings
@@ -56,7 +57,7 @@ class Records:
         async with AsyncExitStack() as stack:
             for call_id in await anyio.to_thread.run_sync(close_unfinished, self.home, self._clock.now()):
                 log.warning("a call of a killed process was closed", extra={"call_id": call_id})
-            journal = Journal(self.home)
+            journal = Journal(self.home, told=self._bus.publish)
             stack.push_async_callback(anyio.to_thread.run_sync, journal.close)
             stack.callback(self._bus.add_sink(journal))
             stack.callback(self._bus.add_sink(MetricsReader(self._bus, self.prices)))

@@ -5,16 +5,17 @@ It owns the file's header and nothing else; what is recorded and when is for oth
 
 from __future__ import annotations
 
+import os
 import struct
 import wave
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import numpy as np
 
 _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_REFRESH_SECONDS = 1.0  # what a killed process loses at most, for one small write a second
+_LARGEST = 0xFFFF_FFFF - 36  # bytes of sound that a header can tell: 37 hours of a telephone call
+_REFRESH_SECONDS = 0.5  # what the header of a killed process is behind at most, for two small writes a second
 
 
 def read_wav(path: str | Path) -> tuple[bytes, int]:
@@ -36,12 +37,44 @@ def read_wav(path: str | Path) -> tuple[bytes, int]:
     return mixed.astype(np.int16).tobytes(), rate
 
 
+def repair(path: str | Path) -> float:
+    """Make a file that `WavWriter` left unfinished tell all its sound; returns how many seconds that is.
+
+    A file without any sound is deleted (0.0). Raises OSError, and ValueError if somebody else made the file."""
+    with open(path, "r+b") as file:
+        head = file.read(_HEADER.size)
+        size = file.seek(0, os.SEEK_END) - _HEADER.size
+        if size > 0:
+            fields = _HEADER.unpack(head)
+            frame = fields[9]
+            if (fields[0], fields[2], fields[11]) != (b"RIFF", b"WAVE", b"data") or not frame or not fields[7]:
+                raise ValueError(f"{path} was not written as a recording")
+            size = min(size - size % frame, _LARGEST - _LARGEST % frame)
+            if fields[12] != size:
+                file.seek(0)
+                file.write(_header(size, fields[6], fields[7]))
+                file.flush()
+                os.fsync(file.fileno())
+            return float(size / fields[8])
+    Path(path).unlink()
+    return 0.0
+
+
+def _header(size: int, channels: int, rate: int) -> bytes:
+    frame, size = 2 * channels, min(size, _LARGEST)
+    return _HEADER.pack(
+        b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, channels, rate, rate * frame, frame, 16, b"data", size
+    )
+
+
 class WavWriter:
-    """Writes interleaved 16-bit PCM at `rate` Hz; the header on disk is true to within a second at any moment."""
+    """Writes interleaved 16-bit PCM at `rate` Hz; the header on disk is true to within a second at any moment.
+
+    A write that fails (OSError) has written nothing: it may be tried again, or `skip` leaves silence in its place."""
 
     def __init__(self, path: str | Path, rate: int, channels: int = 1) -> None:
         self.path, self.rate, self.channels = Path(path), rate, channels
-        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 - lives as long as the writer, closed by `close`
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - lives as long as the writer, closed by `close`
         self._written = 0
         self._stated = 0
         self._refresh_bytes = int(_REFRESH_SECONDS * rate) * 2 * channels
@@ -54,29 +87,33 @@ class WavWriter:
 
     def write(self, pcm: bytes) -> None:
         """Append whole frames (one sample of every channel)."""
-        self._file.write(pcm)
+        self._put(_HEADER.size + self._written, pcm)
         self._written += len(pcm)
         if self._written - self._stated >= self._refresh_bytes:
             self._write_header()
 
+    def skip(self, size: int) -> None:
+        """Leave silence of so many bytes (whole frames): files keep no room for it until something follows."""
+        self._written += size
+
     def _write_header(self) -> None:
-        frame = 2 * self.channels
-        size = self._written
-        self._file.seek(0)
-        self._file.write(
-            _HEADER.pack(
-                b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, self.channels, self.rate, self.rate * frame, frame, 16, b"data", size
-            )
-        )  # fmt: skip
-        self._file.seek(0, 2)
-        self._file.flush()
-        self._stated = size
+        self._put(0, _header(self._written, self.channels, self.rate))
+        self._stated = self._written
+
+    def _put(self, at: int, data: bytes) -> None:
+        self._file.seek(at)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) or 0 :]
 
     def close(self) -> None:
         """Write the final header and close the file; more than once is fine."""
         if not self._file.closed:
-            self._write_header()
-            self._file.close()
+            try:
+                self._file.truncate(_HEADER.size + self._written)
+                self._write_header()
+            finally:
+                self._file.close()
 
     def __enter__(self) -> WavWriter:
         return self
