@@ -20,6 +20,9 @@ BEGUN_S = 0.001
 HORIZON_S = 30 * 86_400.0
 """No call lasts for longer; what it would cost after that is not looked for."""
 
+LINES = ("inbound", "outbound")
+"""The carrier's time on the line, which is measured once, when it is over."""
+
 Used = tuple[str, str, str]
 """Stage, provider, model."""
 
@@ -53,6 +56,12 @@ class CostFold:
         self._used: dict[Used, dict[str, float]] = {}
         self._priced: dict[Used, tuple[float, bool]] = {}
         self._lasting: dict[Used, tuple[str, float]] = {}  # what is billed by time: the amount, and since when
+        self._down = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that is billed by time was measured: the call is over."""
+        return self._down and not self._lasting
 
     def began(self, started: CallStarted) -> None:
         """The carrier's time runs from now on (until it is measured), and that of the media stream where there is one."""
@@ -67,10 +76,14 @@ class CostFold:
         for key, quantity in usage.amounts.items():
             amounts[key] = amounts.get(key, 0.0) + quantity
         self._priced.pop(used, None)
-        if usage.stage == "telephony":
-            self._lasting.pop(used, None)
-        else:
+        if usage.stage != "telephony":
             self._lasts(used, usage)
+        elif usage.model in LINES:  # the line is down: nothing else lasts either
+            rest = ("telephony", usage.provider, "media-stream")
+            self._lasting = {other: told for other, told in self._lasting.items() if other == rest}
+            self._down = True
+        else:
+            self._lasting.pop(used, None)
 
     def _lasts(self, used: Used, usage: UsageMeasured) -> None:
         """Whoever serves a stage by the minute goes on from here; one that another has taken over from does not."""

@@ -30,7 +30,7 @@ from patter.events import (
     UsageMeasured,
 )
 from patter.models import CallMetrics, LatencyBreakdown, TurnMetrics
-from patter.observe.cost import CostFold, Prices
+from patter.observe.cost import CostFold, Prices, call_costs
 from patter.observe.segments import NAMES, nearest_rank
 from patter.observe.summary import CallSummary, Percentiles
 from patter.observe.tally import Tally
@@ -186,9 +186,10 @@ class CallFold:
         return self._sounding(turn, reply, event.at)
 
     def _reply_reached(self, event: ReplyReached) -> list[TurnMeasured]:
-        reply = self._reply(event.reply_id)
+        turn, reply = self._by_reply.get(event.reply_id), self._reply(event.reply_id)
+        if turn is not None and turn.closed:
+            return []  # its latency was told
         reply.reached.setdefault(event.stage, event.reached_at)
-        turn = self._by_reply.get(event.reply_id)
         return self._sounding(turn, reply, event.at) if turn is not None else []
 
     def _reply_text(self, event: ReplyText) -> list[TurnMeasured]:
@@ -250,10 +251,9 @@ class CallFold:
         return []
 
     def cost(self) -> CostMeasured:
-        """What the call has cost so far."""
-        cost = self._costs.breakdown()
-        parts = {"stt": cost.stt, "llm": cost.llm, "tts": cost.tts, "telephony": cost.telephony, "total": cost.total}
-        return CostMeasured(call_id=self.call_id, cost=parts, unpriced=self._costs.unpriced())
+        """What was measured of the call's cost so far."""
+        costs = self._costs
+        return CostMeasured(call_id=self.call_id, cost=call_costs(costs.breakdown()), unpriced=costs.unpriced())
 
     def _call_ended(self, event: CallEnded) -> list[TurnMeasured]:
         self._ended = event
@@ -276,10 +276,10 @@ class CallFold:
 
     def _sounding(self, turn: Turn, reply: Reply, at: float) -> list[TurnMeasured]:
         """The first sound of a turn: publish how long the caller waited for it."""
-        if turn.audible is not None or "playing" not in reply.reached:
+        if turn.closed or turn.audible is not None or "playing" not in reply.reached:
             return []
         turn.audible = reply
-        return [] if turn.closed else [turn.measured(self.call_id, at, self._costs.breakdown().total, closed=False)]
+        return [turn.measured(self.call_id, at, self._costs.breakdown().total, closed=False)]
 
     def _close(self, turn: Turn, at: float) -> TurnMeasured:
         turn.closed = True

@@ -1,4 +1,4 @@
-"""Measures every call while it goes on: reads the bus, and publishes back what a turn took and what a call costs.
+"""Measures every call while it goes on: reads the bus, and publishes back what a turn took.
 
 It owns one fold a call; it refuses to know how anything is measured or priced.
 """
@@ -6,15 +6,14 @@ It owns one fold a call; it refuses to know how anything is measured or priced.
 from __future__ import annotations
 
 from patter.bus import Bus
-from patter.events import CallEnded, CallStarted, CostMeasured, Event, TurnMeasured, UsageMeasured
+from patter.events import CallEnded, CallStarted, CostMeasured, Event, TurnMeasured
 from patter.models import CallMetrics
 from patter.observe.cost import Prices
 from patter.observe.metrics import CallFold
 
 
 class MetricsReader:
-    """A bus sink that publishes each turn's measurement when its sound starts and when it is over, and the call's cost
-    when what the carrier takes is known."""
+    """A bus sink that publishes each turn's measurement when its sound starts and when it is over."""
 
     def __init__(self, bus: Bus, prices: Prices) -> None:
         self._bus = bus
@@ -32,8 +31,6 @@ class MetricsReader:
             fold = self._calls[event.call_id] = CallFold(event.call_id, self._prices)
         for measured in fold.feed(event):
             self._bus.publish(measured)
-        if isinstance(event, UsageMeasured) and event.stage == "telephony":
-            self._bus.publish(fold.cost())
         if isinstance(event, CallEnded):
             del self._calls[event.call_id]
 

@@ -34,6 +34,7 @@ from patter.events import (
     UsageMeasured,
 )
 from patter.observe.cost import Prices
+from patter.observe.meter import CostMeter
 from patter.observe.metrics import CallFold, call_metrics
 from patter.observe.reader import MetricsReader
 
@@ -309,16 +310,19 @@ def test_the_carriers_recording_is_paid_for_once_it_is_known() -> None:
     assert call_metrics([*facts, recorded]).cost.telephony == pytest.approx(2 * 0.0025)
 
 
-def test_the_whole_cost_stands_before_the_end() -> None:
+@pytest.mark.anyio
+async def test_the_whole_cost_stands_before_the_end() -> None:
     bus = Bus(Clock())
     seen: list[Event] = []
-    bus.add_sink(MetricsReader(bus, PRICES))
+    meter = CostMeter(bus, bus.clock, PRICES)
+    bus.add_sink(meter)
     bus.add_sink(seen.append)
     line = {"call_id": "c", "turn": 0, "stage": "telephony", "provider": "twilio"}
     bus.publish(started(telephony="twilio"))
     bus.publish(UsageMeasured(**line, model="inbound", amounts={"seconds": 61.0}))
     bus.publish(UsageMeasured(**line, model="media-stream", amounts={"seconds": 61.0}))
     bus.publish(CallEnded(call_id="c", reason="caller_hung_up"))
+    meter.close()
 
     *_, measured, ended = seen
     assert isinstance(ended, CallEnded)
