@@ -162,11 +162,10 @@ class Dialer:
         self, http: aiohttp.ClientSession, *, connect_s: float = CONNECT_S, heartbeat_s: float = HEARTBEAT_S
     ) -> None:
         self._http = http
+        self._watched: aiohttp.ClientSession | None = None
         self._connect_s, self._heartbeat_s = connect_s, heartbeat_s
         self._parked: dict[Target, list[_Parked]] = {}
         self._closed = False
-        if _WATCH not in http.trace_configs:
-            http.trace_configs.append(_WATCH)
 
     async def open(self, target: Target) -> VendorSocket:
         """A socket to `target`: a warm one, or a new one. Raises ProviderError."""
@@ -198,6 +197,9 @@ class Dialer:
                 parked.timer.cancel()
                 parked.socket.leave()
         self._parked.clear()
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            await watched.close()  # the connections stay
 
     def _drop(self, target: Target, socket: VendorSocket) -> None:
         kept = [parked for parked in self._parked.get(target, []) if parked.socket is not socket]
@@ -206,12 +208,23 @@ class Dialer:
             del self._parked[target]
         socket.leave()
 
+    def _client(self) -> aiohttp.ClientSession:
+        """A client over the same connections: what watches upgrades would cost every other request something."""
+        if self._watched is None:
+            self._watched = aiohttp.ClientSession(
+                connector=self._http.connector,
+                connector_owner=False,
+                trace_configs=[_WATCH],
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._watched
+
     async def _connect(self, target: Target) -> VendorSocket:
         vendor, began, answer = target.vendor, time.perf_counter(), _Answer()
         token = _answer.set(answer)
         try:
             with anyio.fail_after(self._connect_s):
-                socket = await self._http.ws_connect(
+                socket = await self._client().ws_connect(
                     target.url,
                     headers=dict(target.headers),
                     protocols=target.protocols,

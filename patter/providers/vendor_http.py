@@ -8,13 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import aiohttp
 import anyio
+from yarl import URL
 
+from patter import json_text
 from patter.exceptions import ProviderError
 from patter.providers.vendor import Vendor, secret_words
 from patter.signals import ConnectionUsed, Faulted
@@ -63,10 +67,28 @@ class VendorReply:
     told: tuple[ConnectionUsed | Faulted, ...] = ()
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Keeps connections, and notes on a request's trip that it needed a new one: a trace would cost every request more."""
+
+    async def _create_connection(self, *given: Any, **more: Any) -> Any:
+        trip, began = _trip.get(), time.perf_counter()
+        if trip is not None:
+            trip.reused = False
+        made = await super()._create_connection(*given, **more)
+        if trip is not None:
+            trip.ms = (time.perf_counter() - began) * 1000
+        return made
+
+
+_trip: ContextVar[Trip | None] = ContextVar("the request that is being made", default=None)
+
+
 def new_http() -> aiohttp.ClientSession:
-    """The one client of a process: connections are kept, names are looked up once, and every request knows its trip."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, ttl_dns_cache=300)
-    return aiohttp.ClientSession(connector=connector, trace_configs=[_TRIPS])
+    """The one client of a process: connections are kept, names are looked up once, and every request knows its trip.
+
+    It keeps no cookies: no vendor's interface needs any."""
+    connector = _Connector(limit=0, keepalive_timeout=60.0, ttl_dns_cache=300)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 async def _creating(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
@@ -101,7 +123,9 @@ async def sent(http: aiohttp.ClientSession, request: VendorRequest) -> AsyncIter
     connection."""
     told: list[ConnectionUsed | Faulted] = []
     trip = Trip()
-    if _TRIPS not in http.trace_configs:  # a client that was made elsewhere
+    if (
+        not isinstance(http.connector, _Connector) and _TRIPS not in http.trace_configs
+    ):  # a client that was made elsewhere
         http.trace_configs.append(_TRIPS)
     response = await _answered(http, request, trip, told)
     told.append(ConnectionUsed(request.stage, request.vendor.name, trip.reused, round(trip.ms, 1)))
@@ -137,21 +161,25 @@ async def _answered(
 
 async def _once(http: aiohttp.ClientSession, request: VendorRequest, trip: Trip) -> aiohttp.ClientResponse:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=request.connect_s, sock_read=request.silence_s)
-    payload: dict[str, Any] = {"json": request.body} if request.body is not None else {}
-    if request.form is not None:
-        payload = {"data": request.form()}
+    headers = dict(request.headers)
+    data: aiohttp.FormData | bytes | None = request.form() if request.form is not None else None
+    if request.body is not None:
+        headers["Content-Type"], data = "application/json", json_text.encode(request.body)
+    token = _trip.set(trip)
     try:
         response = await http.request(
             request.method,
-            request.url,
-            headers=dict(request.headers),
+            _address(request.url),
+            headers=headers,
+            data=data,
             timeout=timeout,
             allow_redirects=False,  # a redirect would take the key to another server
             trace_request_ctx=trip,
-            **payload,
         )
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
         raise request.vendor.broken(request.stage, error) from None  # it may hold our headers
+    finally:
+        _trip.reset(token)
     if 200 <= response.status < 300:
         return response
     raise request.vendor.refused(
@@ -162,6 +190,15 @@ async def _once(http: aiohttp.ClientSession, request: VendorRequest, trip: Trip)
         secrets=secret_words(request.headers.items(), request.url),
         what=request.what,
     )
+
+
+@lru_cache(maxsize=256)
+def _address(url: str) -> URL | str:
+    """The same few addresses are asked over and over."""
+    try:
+        return URL(url)
+    except ValueError:
+        return url  # the client says what is wrong with it
 
 
 async def _said(response: aiohttp.ClientResponse) -> bytes:
