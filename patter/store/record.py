@@ -33,9 +33,9 @@ from patter.events import (
     TurnMeasured,
     UsageMeasured,
 )
-from patter.observe.cost import CACHED, Prices
 from patter.observe.journal import CALLS, EVENTS, call_folder
 from patter.observe.metrics import CallFold
+from patter.observe.prices import Prices
 from patter.observe.segments import rank
 from patter.store.schema import SEGMENTS
 from patter.store.shapes import call_json, detail_json
@@ -56,6 +56,8 @@ class Rows:
     turns: list[dict[str, Any]] = field(default_factory=list)
     usage: list[dict[str, Any]] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
+    spoken: tuple[str, ...] = ()
+    """The lines of the transcript; their words are found for `text` when they are written."""
 
 
 class Record:
@@ -69,7 +71,8 @@ class Record:
         self._prices = prices
         self._fold = CallFold(call_id, prices)
         self._call: dict[str, Any] = _blank(call_id)
-        self._told: CostMeasured | None = None  # the published cost, unless something was used since
+        self._told: CostMeasured | None = None
+        self._told_last = False  # nothing was used since
         self._turns: dict[tuple[str, int], dict[str, Any]] = {}
         self._tools: dict[str, dict[str, Any]] = {}
         self._fresh_turns: set[tuple[str, int]] = set()
@@ -124,7 +127,10 @@ class Record:
         self._fresh_turns.clear()
         self._fresh_tools.clear()
         over = self.state == "ended"
-        return Rows(self._call_row(), self._text_row() if over else None, turns, self._usage_rows(), tools)
+        rows = Rows(self._call_row(), None, turns, self._usage_rows(), tools)
+        if over:
+            rows.text, rows.spoken = self._text_row(), tuple(line["text"] for line in self._transcript)
+        return rows
 
     def row_json(self, home: Path, now: float) -> dict[str, Any]:
         """The call for lists; `muted` stands in it while it is not over."""
@@ -145,7 +151,7 @@ class Record:
         return made if self.state == "ended" else made | {"muted": self.muted}
 
     def _call_row(self) -> dict[str, Any]:
-        call, told = self._call, self._told or self._fold.cost()
+        call, told = self._call, self._cost()
         if self._stale:
             summary = self._fold.summary()
             call["interruptions"], call["false_interruptions"] = summary.interruptions, summary.false_interruptions
@@ -165,28 +171,35 @@ class Record:
         return {
             "call_id": self._call["call_id"],
             "transcript": json_text.dumps(self._transcript),
-            "words": "\n".join(line["text"] for line in self._transcript),
+            "words": "",
             "faults": json_text.dumps(self._faults),
         }
 
     def _usage_rows(self) -> list[dict[str, Any]]:
         made = []
         for (stage, provider, model), amounts in self._used.items():
-            named = {"call_id": self._call["call_id"], "stage": key(stage), "provider": key(provider), "model": key(model)}
+            named = {
+                "call_id": self._call["call_id"],
+                "stage": key(stage),
+                "provider": key(provider),
+                "model": key(model),
+            }
+            billed = self._prices.billed(stage, provider, model, amounts)
             for amount, quantity in amounts.items():
-                cost, priced = self._cost_of(stage, provider, model, amount)
+                price = self._prices.row(provider, stage, model, amount) if amount in billed else None
+                cost = price.cost(billed[amount]) if price else 0.0
+                priced = price is not None or amount not in billed
                 made.append(named | {"amount": key(amount), "quantity": quantity, "cost": cost, "priced": priced})
         return made
 
-    def _cost_of(self, stage: str, provider: str, model: str, amount: str) -> tuple[float, bool]:
-        """What one amount of the call costs; cached tokens are taken out of the tokens they are a part of."""
-        amounts = self._used[stage, provider, model]
-        part = {amount: amounts[amount]}
-        parts = {cached: amounts[cached] for cached, all_of in CACHED.items() if all_of == amount and cached in amounts}
-        cost, priced = self._prices.cost(stage, provider, model, part | parts)
-        for cached, quantity in parts.items():
-            cost -= self._prices.cost(stage, provider, model, {cached: quantity})[0]
-        return max(0.0, cost), priced
+    def _cost(self) -> CostMeasured:
+        """The published cost, which stays what it was when prices change; what was used since is priced here."""
+        told = self._told
+        if told is not None and self._told_last:
+            return told
+        measured = self._fold.cost()
+        live = self.state != "ended"  # what runs by the minute is told, and measured only at the end
+        return told if told and live and told.cost.get("total", 0.0) > measured.cost["total"] else measured
 
     # ------------------------------------------------------------------ one method per kind of event
 
@@ -271,7 +284,7 @@ class Record:
             tool |= {"returned": True, "ok": flag(event.ok), "output": text(event.output), "ms": real(event.ms)}
 
     def _usage_measured(self, event: UsageMeasured) -> None:
-        self._told = None
+        self._told_last = False
         amounts = self._used.setdefault((event.stage, event.provider, event.model), {})
         for name, quantity in event.amounts.items():
             amounts[name] = amounts.get(name, 0.0) + real(quantity)
@@ -287,7 +300,7 @@ class Record:
         self._stale = True
 
     def _cost_measured(self, event: CostMeasured) -> None:
-        self._told = event
+        self._told, self._told_last = event, True
 
     def _line_measured(self, _: LineMeasured) -> None:
         self._stale = True
@@ -333,7 +346,12 @@ def _blank(call_id: str) -> dict[str, Any]:
     counts = "turns interruptions false_interruptions journal_bytes".split()
     journal = call_folder("", call_id).relative_to(CALLS).parts
     return (
-        {"call_id": key(call_id), "custom_params": "{}", "journal": "/".join((CALLS, *journal, EVENTS)), "counted": False}
+        {
+            "call_id": key(call_id),
+            "custom_params": "{}",
+            "journal": "/".join((CALLS, *journal, EVENTS)),
+            "counted": False,
+        }
         | dict.fromkeys(names, "")
         | dict.fromkeys(numbers, 0.0)
         | dict.fromkeys(counts, 0)

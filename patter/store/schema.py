@@ -96,7 +96,7 @@ calls = Table(
     _real("recording_s"),
     _text("carrier_recording"),
     _text("journal"),  # path below the home
-    _whole("journal_bytes"),  # as much of it is in these rows for certain: a longer file is read again at the next start
+    _whole("journal_bytes"),  # as much of it is in these rows: a longer file is read again at the next start
     _whole("last_seq"),  # the last event that is in these rows
     _flag("counted"),  # whether the days' sums have this call in them
     Index("ix_calls_started_at", "started_at", "call_id"),
@@ -246,6 +246,6 @@ day_usage = (
         _real("quantity_started"),  # each call rounded up to whole minutes ("started minute")
         _real("quantity_minimum"),  # each call at least a minute ("minimum minute")
         _real("cost"),
-        _flag("priced"),
+        _whole("unpriced_calls"),  # in which this amount had no price: the cost is at least this
     )
 )

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 KEY_LENGTH = 200  # characters of a column that is in an index: five of them fit into one entry of PostgreSQL's
-TEXT_LENGTH = 400_000  # characters: less than a megabyte in any script but the rarest, which is what a search index takes
+TEXT_LENGTH = 400_000  # characters: more than anybody says in a day
 WHOLE = 2**53
 
 

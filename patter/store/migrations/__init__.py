@@ -1,0 +1,44 @@
+"""The database's versions: steps from each to the next, taken when an engine opens a database that is older than itself.
+
+It owns the way from empty to today; it refuses databases of a newer version, and to know what the tables are for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from patter.exceptions import StoreError
+
+HEAD = "0001"
+FOLDER = Path(__file__).parent
+
+
+def version(connection: Connection) -> str:
+    """The version that the database says it has; "" for an empty one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to today's version, within the connection's transaction. Raises StoreError for a newer one."""
+    found = version(connection)
+    if found == HEAD:
+        return
+    from alembic.migration import MigrationContext  # slow to load, and hardly ever needed
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(FOLDER))
+    if found and found not in {script.revision for script in scripts.walk_revisions()}:
+        raise StoreError(
+            f"the database of calls has the version {found}, which is newer than this program's {HEAD}",
+            fix="install the newer version of patter again, or give another database",
+        )
+    context = MigrationContext.configure(
+        connection, opts={"fn": lambda revision, _: scripts._upgrade_revs("head", revision)}
+    )
+    with Operations.context(context):
+        context.run_migrations()
