@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from patter import engine_rules
+from patter.engine_rules import check_budget as check_budget
 from patter.keys import Keys as Keys
 from patter.models import (
     Agent,
+    Budget,
     LLMConfig,
     McpServer,
     RealtimeConfig,
@@ -260,6 +262,7 @@ def check_agent(keys: Keys, agent: Agent) -> None:
     if agent.llm is not None:
         engine_rules.check_llm(agent.llm)
     engine_rules.check_recovery(agent.recovery)
+    engine_rules.check_budget(agent.budget)
     engine_rules.check_servers(agent.mcp)
     check_tools(agent.tools or [])
     for item in agent.guardrails or []:
@@ -283,6 +286,7 @@ _NEEDED = {
     "agent_id": str,
     "realtime": RealtimeConfig,
     "recovery": Recovery,
+    "budget": Budget,
     "stt_fallbacks": tuple,
     "llm_fallbacks": tuple,
     "tts_fallbacks": tuple,

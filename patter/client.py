@@ -22,6 +22,7 @@ from patter.clock import Clock
 from patter.exceptions import PatterConnectionError, PatterError, plain_errors
 from patter.models import (
     Agent,
+    Budget,
     IncomingHandler,
     IncomingMessage,
     LLMConfig,
@@ -34,12 +35,14 @@ from patter.models import (
     TTSConfig,
     TurnTaking,
 )
-from patter.observe.cost import Prices
+from patter.observe.meter import CostMeter
+from patter.observe.prices import Prices
 from patter.observe.reader import MetricsReader
 from patter.server.front_door import LineSettings
 from patter.server.home import usual_home
 from patter.server.orders import RING_TIMEOUT_S, Order
 from patter.server.stop_signals import stop_signals
+from patter.settings import PRICES
 from patter.station import Plan, SharedLine, Station
 from patter.terminal.call import TerminalCall
 
@@ -70,6 +73,7 @@ class Patter:
         elevenlabs_url: str = "",
         webhook_secret: str = "",
         webhook_reach: str = "public",
+        budget: Budget | None = None,
     ) -> None:
         """`telnyx_public_key` (base64; else $TELNYX_PUBLIC_KEY) proves that webhooks are Telnyx'; `telnyx_codec` is what
         Telnyx is sent: "PCMU", "PCMA" or "L16". `carrier_api` is another address of the carrier's REST API, such as a
@@ -78,7 +82,10 @@ class Patter:
         `openai_url`, `deepgram_url` and `elevenlabs_url` are other addresses of the vendors: a region, a proxy, a loopback
         vendor. With a `webhook_secret`, what is posted to tools' webhooks and `on_message` addresses carries
         X-Patter-Signature, the HMAC-SHA256 of the body in hex. `webhook_reach`: "public", or which other addresses tools'
-        webhooks may reach: "loopback", "private", or networks such as "10.1.0.0/16"; several joined by commas."""
+        webhooks may reach: "loopback", "private", or networks such as "10.1.0.0/16"; several joined by commas.
+
+        `budget` is what a call, and all calls of a day, may cost: at the limit the caller hears its farewell and the call ends.
+        Prices are the shipped list with the home's prices.toml over it, and `pricing` over both."""
         self._carrier = builders.choose_carrier(
             mode, twilio_sid, twilio_token, telnyx_key, telnyx_connection_id, phone_number, webhook_url,
             telnyx_public_key=telnyx_public_key, telnyx_codec=telnyx_codec, carrier_api=carrier_api,
@@ -91,7 +98,10 @@ class Patter:
         )  # fmt: skip
         self._phone_number = phone_number
         self._webhook_url = webhook_url
-        self._prices = Prices.load(pricing)
+        sheets = self._home / PRICES
+        self._prices = Prices.load(pricing, file=sheets if sheets.is_file() else None)
+        self._budget = budget or Budget()
+        builders.check_budget(self._budget)
         self._serving: SharedLine | None = None
 
     def agent(
@@ -119,12 +129,14 @@ class Patter:
         llm_fallbacks: Sequence[LLMConfig] = (),
         tts_fallbacks: Sequence[TTSConfig] = (),
         mcp: Sequence[McpServer] = (),
+        budget: Budget | None = None,
     ) -> Agent:
         """An agent, checked. `llm`, `script`, `turn_taking` and `name` are as in `models.Agent`.
 
         `agent_id` names the agent that is stored at the vendor, where the engine needs one; `realtime` says how a
         speech-to-speech engine listens; `recovery` what the caller hears when a part fails; the `…_fallbacks` are tried in
-        their order when the provider before them fails; `mcp` are servers whose tools the agent has too.
+        their order when the provider before them fails; `mcp` are servers whose tools the agent has too; `budget` is what a
+        call of this agent, and all of them in a day, may cost.
 
         Raises ValueError for an unknown provider, a missing key or a tool that cannot work, TypeError for wrong types.
         """
@@ -151,6 +163,7 @@ class Patter:
             llm_fallbacks=tuple(llm_fallbacks),
             tts_fallbacks=tuple(tts_fallbacks),
             mcp=tuple(mcp),
+            budget=budget or Budget(),
         )
         builders.check_agent(self._keys, made)
         return made
@@ -292,7 +305,7 @@ class Patter:
 
     def _plan(self, settings: LineSettings, callbacks: Callbacks, *agents: Agent) -> Plan:
         home = self._home / "serve" / self._phone_number.removeprefix("+")
-        return Plan(settings, home, self._keys, self._prices, callbacks, agents)
+        return Plan(settings, home, self._keys, self._prices, callbacks, agents, self._budget)
 
     async def test(
         self,
@@ -315,6 +328,7 @@ class Patter:
         clock = Clock()
         bus = Bus(clock)
         bus.add_sink(MetricsReader(bus, self._prices))
+        bus.add_sink(CostMeter(bus, clock, self._prices))
         runner = CallbackRunner(bus, callbacks, prices=self._prices, keys=self._keys)
         async with Workshop(bus, clock, keys=self._keys) as workshop, runner:
             open_call = partial(workshop.open_call, on_message=on_message, welcome=runner.welcome)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn, Unpack
@@ -26,7 +27,7 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.exchange import join
 from patter.models import Agent
-from patter.observe.cost import Prices
+from patter.observe.prices import Prices
 from patter.ports import CallInfo, Transport
 from patter.records import Records
 from patter.server.desk import CallSession, Casting, Desk
@@ -88,16 +89,19 @@ def _version() -> str:
 async def _parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
     """Joins the watchers to the bus and the workshop to the server."""
     settings = await anyio.to_thread.run_sync(load, home)
+    prices = await anyio.to_thread.run_sync(partial(Prices.load, file=settings.prices))
     stt_model = os.environ.get("PATTER_STT_MODEL", "")
     async with (
-        Records(home, bus, clock, Prices.load(), settings) as records,
+        Records(home, bus, clock, prices, settings) as records,
         Workshop(bus, clock, keys=Keys.of_environment(), stt_model=stt_model) as workshop,
         aiohttp.ClientSession() as http,
     ):
 
         def open_call(call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
             workshop.check(agent)
-            return workshop.open_call(call, agent, transport, taps=records.taps(call, transport), **cast)
+            session = workshop.open_call(call, agent, transport, taps=records.taps(call, transport), **cast)
+            records.watch(session)
+            return session
 
         def joined(settings: LineSettings, desk: Desk, files: Files) -> Joined:
             return join(settings, desk, files, clock, bus, http)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from patter import registry
 from patter.address import checked_base, is_loopback
 from patter.keys import Keys
-from patter.models import LLMConfig, McpServer, RealtimeConfig, Recovery, STTConfig, TTSConfig
+from patter.models import Budget, LLMConfig, McpServer, RealtimeConfig, Recovery, STTConfig, TTSConfig
 
 TURN_DETECTION = ("server_vad", "semantic_vad")
 EAGERNESS = ("auto", "low", "medium", "high")
@@ -22,6 +22,8 @@ SHAPES = ("ga", "beta")
 STREAMING = ("", "websocket", "http")
 SILENCE_MS = (100, 10_000)
 """Of a Realtime turn: shorter cuts words apart, longer no caller waits."""
+BUDGET_USD = 1_000_000.0
+"""No limit is higher: one that was meant in cents is noticed."""
 SILENCE_LIMIT_MS = (1_000, 120_000)
 """Of `Recovery`, where it is not 0: less is no silence yet, more and the caller has hung up."""
 SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")  # it may become part of a tool's name, which has 64 signs
@@ -96,6 +98,19 @@ def check_realtime(config: RealtimeConfig) -> None:
         raise ValueError("realtime: threshold must be from 0 to 1")
     if config.base_url:
         checked_base(config.base_url, "realtime: base_url")
+
+
+def check_budget(budget: Budget) -> None:
+    """Raise ValueError for limits that are no amounts of money, and for a goodbye without words."""
+    for name in ("per_call_usd", "per_day_usd"):
+        value = getattr(budget, name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= BUDGET_USD:
+            raise ValueError(f"budget: {name} must be USD, from 0 to {BUDGET_USD:,.0f}, or None for no limit")
+    _is(budget.farewell, str, "budget: farewell")
+    if not budget.farewell.strip():
+        raise ValueError("budget: farewell is empty: give the sentence that the caller hears at the limit")
 
 
 def check_recovery(config: Recovery) -> None:

@@ -195,6 +195,8 @@ class Agent:
     tts_fallbacks: tuple[TTSConfig, ...] = field(default=(), kw_only=True)
     """Providers that are tried in this order when the one before fails."""
     mcp: tuple[McpServer, ...] = field(default=(), kw_only=True)
+    budget: Budget = field(default_factory=lambda: Budget(), kw_only=True)
+    """What a call of this agent, and all of its calls of a day, may cost; where the engine has limits too the smaller wins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,16 +9,20 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import anyio
 import anyio.to_thread
 
 from patter.bus import Bus
 from patter.clock import Clock
-from patter.observe.cost import Prices
+from patter.events import EndReason
+from patter.models import Agent
+from patter.observe.budget import Purse
 from patter.observe.journal import Journal
 from patter.observe.listening import Listening
+from patter.observe.meter import CostMeter
+from patter.observe.prices import Prices
 from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.observe.unfinished import close_unfinished
@@ -29,6 +33,17 @@ from patter.settings import Settings
 log = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
+
+
+class Watched(Protocol):
+    """A call's session, as far as the purse needs it. `agent` is the definition that it uses now."""
+
+    @property
+    def call(self) -> CallInfo: ...
+
+    agent: Agent
+
+    async def say_goodbye(self, text: str, reason: EndReason, detail: str = "") -> None: ...
 
 
 class Records:
@@ -51,6 +66,8 @@ class Records:
         self._clock = clock
         self._recordings = Recordings(home, bus, clock) if recording else None
         self._listening = Listening()
+        self._meter = CostMeter(bus, clock, prices)
+        self.purse = Purse(bus, clock, self._meter, settings.budget)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -61,12 +78,16 @@ class Records:
             stack.push_async_callback(anyio.to_thread.run_sync, journal.close)
             stack.callback(self._bus.add_sink(journal))
             stack.callback(self._bus.add_sink(MetricsReader(self._bus, self.prices)))
+            stack.callback(self._meter.close)
+            stack.callback(self._bus.add_sink(self._meter))
             if self._recordings is not None:
                 stack.push_async_callback(self._recordings.aclose)
+            await self.purse.__aenter__()
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *error: Any) -> None:
+        await self.purse.__aexit__(*error)
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()
 
@@ -75,6 +96,10 @@ class Records:
         kept = self._recordings.taps(call, transport) if self._recordings is not None else ()
         return (*kept, *self._listening.taps(call, transport))
 
+    def watch(self, session: Watched) -> None:
+        """Let the purse watch a call that is about to begin."""
+        self.purse.guard(session.call.call_id, lambda: session.agent.budget, session.say_goodbye)
+
     def kept(self) -> Kept:
         """What of all this the API may read and steer."""
-        return Kept(home=self.home, prices=self.prices, listening=self._listening)
+        return Kept(home=self.home, prices=self.prices, listening=self._listening, purse=self.purse)

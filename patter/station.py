@@ -24,7 +24,7 @@ from patter.clock import Clock
 from patter.events import CallEnded, CallPlaced, CallStarted, Event
 from patter.exceptions import PatterConnectionError, PatterError
 from patter.exchange import join
-from patter.models import Agent, Callback, OnMessage
+from patter.models import Agent, Budget, Callback, OnMessage
 from patter.observe.cost import Prices
 from patter.ports import CallInfo, Transport
 from patter.records import Records
@@ -32,6 +32,7 @@ from patter.server.desk import CallSession, Casting, Desk, Route
 from patter.server.front_door import FrontDoor, LineSettings
 from patter.server.listener import PortInUse, listen
 from patter.server.orders import Order
+from patter.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Plan:
     prices: Prices
     callbacks: Callbacks = field(default_factory=Callbacks)
     agents: tuple[Agent, ...] = ()
+    budget: Budget = field(default=Budget())
 
 
 class Station:
@@ -76,7 +78,10 @@ class Station:
             except PortInUse as error:
                 raise PatterConnectionError(str(error)) from None
             stack.callback(listener.close)
-            records = Records(plan.home, self._bus, self._clock, plan.prices, recording=plan.settings.recording)
+            records = Records(
+                plan.home, self._bus, self._clock, plan.prices, Settings(budget=plan.budget),
+                recording=plan.settings.recording,
+            )  # fmt: skip
             self._records = await stack.enter_async_context(records)
             stack.callback(self._bus.add_sink(self._note))
             self._workshop = await stack.enter_async_context(Workshop(self._bus, self._clock, keys=plan.keys))
@@ -86,7 +91,8 @@ class Station:
             runner = CallbackRunner(self._bus, plan.callbacks, prices=plan.prices, keys=plan.keys)
             self._callbacks = await stack.enter_async_context(runner)
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            desk = await stack.enter_async_context(Desk(self._bus, self._open_call, foresight=self._workshop))
+            desk = Desk(self._bus, self._open_call, foresight=self._workshop, purse=records.purse)
+            await stack.enter_async_context(desk)
             joined = join(plan.settings, desk, self, self._clock, self._bus, http)
             self._door = await stack.enter_async_context(FrontDoor(plan.settings, listener, joined, desk))
             tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -122,7 +128,10 @@ class Station:
     def _open_call(self, call: CallInfo, agent: Agent, transport: Transport, **cast: Unpack[Casting]) -> CallSession:
         self._workshop.check(agent)
         taps = self._records.taps(call, transport)
-        return self._workshop.open_call(call, agent, transport, welcome=self._callbacks.welcome, taps=taps, **cast)
+        welcome = self._callbacks.welcome
+        session = self._workshop.open_call(call, agent, transport, welcome=welcome, taps=taps, **cast)
+        self._records.watch(session)
+        return session
 
     async def place(self, order: Order, on_machine: Callback | None = None) -> str:
         """Place a call; returns its id once the carrier has accepted it. Raises PatterError."""

@@ -26,6 +26,7 @@ _AT = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 _TOP = (
     "name", "system_prompt", "first_message", "language", "voice", "model", "provider", "on_message", "variables", "stt",
     "tts", "llm", "turn_taking", "tools", "guardrails", "script", "rehearsal", "agent_id", "realtime", "recovery", "mcp",
+    "budget",
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from patter.agentfile.engines import read_engines
 from patter.agentfile.modules import LookupFailed, Modules
 from patter.agentfile.table import Table
 from patter.builders import SYSTEM_TOOLS
-from patter.models import Agent, Guardrail, ScriptRule, TurnTaking
+from patter.engine_rules import BUDGET_USD
+from patter.models import Agent, Budget, Guardrail, ScriptRule, TurnTaking
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every model's interface takes as a function name
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*|multi|auto")
@@ -38,6 +39,7 @@ def read_agent(top: Table, name: str, modules: Modules) -> Agent:
         first_message=top.text("first_message"),
         variables=_variables(top),
         turn_taking=_turn_taking(top),
+        budget=_budget(top),
         tools=tools or None,
         guardrails=_guardrails(top, modules) or None,
         script=_script(top, [*SYSTEM_TOOLS, *(tool["name"] for tool in tools)]),
@@ -68,6 +70,20 @@ def _turn_taking(top: Table) -> TurnTaking:
         table.add(key, "max_silence_ms is shorter than min_silence_ms", "make it at least as long")
     words = table.texts("acknowledgements") if "acknowledgements" in table else usual.acknowledgements
     return TurnTaking(**times, turn_model=table.flag("turn_model"), acknowledgements=words)
+
+
+def _budget(top: Table) -> Budget:
+    table = top.table("budget", "[budget]")
+    usual = Budget()
+    if table is None:
+        return usual
+    table.only(Budget.__dataclass_fields__)
+
+    def limit(key: str) -> float | None:
+        return table.number(key, 0.0, 0.0, BUDGET_USD) if key in table else None
+
+    farewell = table.text("farewell", usual.farewell, filled=True)
+    return Budget(per_call_usd=limit("per_call_usd"), per_day_usd=limit("per_day_usd"), farewell=farewell)
 
 
 def _tools(top: Table, modules: Modules) -> list[dict[str, Any]]:

@@ -24,19 +24,22 @@ from patter.clock import Clock
 from patter.server.agents import Agents
 from patter.server.answers import BODY_LIMIT, sentences
 from patter.server.api.agent_api import AgentApi
-from patter.server.api.engine_api import EngineApi, Identity
+from patter.server.api.engine_api import EngineApi, Identity, Ready, ShutdownApi
 from patter.server.api.line_api import LineApi
 from patter.server.api.rehearsal_api import RehearsalApi
 from patter.server.api.table import CallParts, call_endpoints
-from patter.server.auth import Gate
+from patter.server.api_port import ApiPort
+from patter.server.auth import Door
 from patter.server.calls import CallLog
 from patter.server.desk import CAPACITY, Desk, Foresight, OpenCall, Route
-from patter.server.endpoint import mount
-from patter.server.events_ws import EventSocket
 from patter.server.kept import Kept
 from patter.server.line_desk import Join, LineDesk, no_carriers
 from patter.server.listener import HOST, guarded
+from patter.server.tokens import own_token
 from patter.server.twilio_routes import Account, TwilioRoutes
+
+CARRIERS = ("/webhooks/", "/ws/twilio/")
+"""Paths whose handlers authenticate the carrier themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,14 @@ class Server:
     ) -> None:
         self.setup = setup
         self.kept = kept or Kept(home=setup.home)
-        self.desk = Desk(bus, open_call, setup.capacity, foresight=foresight)
+        self.desk = Desk(bus, open_call, setup.capacity, foresight=foresight, purse=self.kept.purse)
         self.agents = Agents(setup.agents_dir, bus, self.desk.update)
         self.calls = CallLog(setup.home, clock)
         self.line = LineDesk(self.desk, self, bus, clock, join)
-        self.events = EventSocket(bus, setup.engine_id)
         self.port: int = listener.getsockname()[1]
+        door = Door(self.port, carriers=CARRIERS)
+        self.api = ApiPort(setup.home, door, own_token(setup.token, "engine"), bus, clock, setup.engine_id)
+        self.events = self.api.readers
         self.started_at = clock.now()
         self._listener = listener
         self._bus = bus
@@ -112,6 +117,7 @@ class Server:
             tasks.start_soon(self._stop_when_drained)
             tasks.start_soon(self.agents.watch)
             stack.callback(self.agents.stop)
+            await stack.enter_async_context(self.api)
             runner = guarded(self._application())
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -126,20 +132,20 @@ class Server:
         return await self._stack.__aexit__(*error)
 
     def _application(self) -> web.Application:
-        gate = Gate(self.setup.token, self.port)
         account = Account("AC" + token_hex(16), token_hex(16), loopback=True)
         identity = Identity(
             self.setup.engine_id, self.setup.version, os.getpid(), self.started_at, self.agents.directory
         )
         twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
-        app = web.Application(middlewares=[sentences, gate.middleware()], client_max_size=BODY_LIMIT)
-        parts = CallParts(
-            self.kept, self.desk, self._bus, self._clock, self.events, self.calls, self.line.give_up
-        )  # fmt: skip
-        mount(
+        parts = CallParts(self.kept, self.desk, self.api, self.calls, self.line.give_up, self.setup.version)
+        app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
+        self.api.fit(
             app,
             [
-                *EngineApi(identity, self.desk, self._rungs, self.shut_down, lambda: self.events.readers).endpoints(),
+                *EngineApi(
+                    identity, self.desk, self._rungs, lambda: self.events.readers, self._readiness()
+                ).endpoints(),
+                *ShutdownApi(self.shut_down).endpoints(),
                 *AgentApi(self.agents).endpoints(),
                 *RehearsalApi(self.agents, self.desk, self._clock, account, self.url, self._rungs).endpoints(),
                 *LineApi(self.line, self.agents).endpoints(),
@@ -148,6 +154,14 @@ class Server:
         )
         app.add_routes(twilio.routes())
         return app
+
+    def _readiness(self) -> Ready:
+        """What may be in the way of calls here, and of what is kept of them."""
+        return {
+            "engines": lambda: "loading" if any(rung["state"] == "loading" for rung in self._rungs().values()) else "",
+            "calls": self.desk.refusal,
+            "line": lambda: "it has a problem" if self.line.status()["state"] == "problem" else "",
+        }
 
     def current(self, route: Route) -> AgentFile | None:
         """The version of a route's agent that is in use."""

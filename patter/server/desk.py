@@ -20,7 +20,7 @@ from patter.agentfile import AgentFile
 from patter.audio.format import AudioFormat
 from patter.bus import Bus
 from patter.events import CallEnded, CallStarted, EndReason, Event, FaultOccurred
-from patter.models import Agent, OnMessage
+from patter.models import Agent, Budget, OnMessage
 from patter.ports import CallInfo, Transport
 from patter.server.answers import Refused
 
@@ -101,6 +101,26 @@ class _Unprepared:
     def foresee(self, key: object, agent: Agent, line: AudioFormat) -> None: ...
 
 
+class Purse(Protocol):
+    """Says whether there is money for another call."""
+
+    def refusal(self, agent: str = "", own: Budget | None = None) -> str:
+        """Why there is none today for a call of this agent (which may spend `own`), as a sentence; "" if there is."""
+
+    def farewell(self, own: Budget | None = None) -> str:
+        """What somebody who calls is told then."""
+
+
+class _Bottomless:
+    """Where no budget is set."""
+
+    def refusal(self, agent: str = "", own: Budget | None = None) -> str:
+        return ""
+
+    def farewell(self, own: Budget | None = None) -> str:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a number leads: the agent file and the kind of line."""
@@ -125,11 +145,18 @@ class Desk:
     """Starts and ends calls. `async with Desk(…)`: leaving ends every call within `DRAIN_S`."""
 
     def __init__(
-        self, bus: Bus, open_call: OpenCall, capacity: int = CAPACITY, *, foresight: Foresight | None = None
+        self,
+        bus: Bus,
+        open_call: OpenCall,
+        capacity: int = CAPACITY,
+        *,
+        foresight: Foresight | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self._bus = bus
         self._open_call = open_call
         self._foresight = foresight or _Unprepared()
+        self._purse = purse or _Bottomless()
         self._capacity = capacity
         self._calls: dict[str, LiveCall] = {}
         self._routes: dict[str, Route] = {}
@@ -199,13 +226,19 @@ class Desk:
         latest = self._latest.get(telephony)
         return math.inf if latest is None else anyio.current_time() - latest
 
-    def refusal(self, coming: int = 0) -> str:
-        """Why no new call can be taken now, as a sentence; "" if one can. `coming`: calls that are on their way already."""
+    def refusal(self, coming: int = 0, file: AgentFile | None = None) -> str:
+        """Why no new call (for the agent of `file`) can be taken now, as a sentence; "" if one can. `coming`: calls that are on
+        their way already."""
         if self.stopping:
             return "The engine is stopping and takes no new calls."
         if len(self._calls) + coming >= self._capacity:
             return f"The engine is busy: {self._capacity} calls are up, which is its limit. End one first."
-        return ""
+        return self._purse.refusal(file.name, file.agent.budget) if file is not None else self._purse.refusal()
+
+    def farewell(self, file: AgentFile) -> str:
+        """What somebody who calls is told when the budget pays for no more calls; "" if it does."""
+        own = file.agent.budget
+        return self._purse.farewell(own) if self._purse.refusal(file.name, own) else ""
 
     async def vouch(self, agent: Agent) -> None:
         """See `Foresight.vouch`: asked before anybody's telephone rings."""
@@ -220,7 +253,7 @@ class Desk:
 
     def start(self, call: CallInfo, file: AgentFile, transport: Transport, *, voicemail: str = "") -> LiveCall:
         """Put the call together and let it run. Raises Refused when it may not, PatterError or ValueError when it cannot."""
-        if sentence := self.refusal():
+        if sentence := self.refusal(file=file):
             raise Refused(409, sentence)
         if call.call_id in self._calls:
             raise Refused(409, "This call is up already.")

@@ -181,7 +181,7 @@ class FrontDoor:
         """Place a call; returns its id once the carrier has accepted it. Raises PatterError."""
         if not self._open:
             raise PatterConnectionError("The phone line is closing and places no more calls.")
-        if sentence := self._desk.refusal():
+        if sentence := self._desk.refusal(file=order.file):
             raise PatterConnectionError(sentence)
         await self._desk.vouch(order.file.agent)
         self._desk.foresee(order, order.file.agent, self._joined.routes.sound)

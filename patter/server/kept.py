@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from patter.observe.cost import Prices
+from patter.observe.budget import Purse
 from patter.observe.listening import Listening
+from patter.observe.prices import Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,3 +21,4 @@ class Kept:
     home: Path
     prices: Prices | None = None
     listening: Listening | None = None
+    purse: Purse | None = None

@@ -206,7 +206,7 @@ class TelnyxCalls:
         route = self._desk.route_of(webhook.callee)
         file = self._files.current(route) if route else None
         if file is not None:
-            if not self._desk.refusal() and not self.arrivals.full:
+            if not self._desk.refusal(file=file) and not self.arrivals.full:
                 call = CallInfo("", webhook.caller, webhook.callee, direction="inbound", telephony=TELEPHONY)
                 leg = Leg(Life(Stage.OFFERED), call, file)
                 if self._is_of(leg, webhook.leg, webhook.handle):

@@ -178,7 +178,7 @@ class TwilioRoutes:
                 404, f"No agent answers {number[:20] or 'a call without To'}: start a rehearsal for its number."
             )
         file = self._files.current(route)
-        sentence = self._desk.refusal()
+        sentence = (file is not None and self._desk.farewell(file)) or self._desk.refusal()
         if sentence or file is None or self._arrivals.full:
             return sentence or CLOSED
         call = CallInfo(
@@ -197,9 +197,9 @@ class TwilioRoutes:
         if placed is None:
             log.warning("a call that we did not place, or not any more, is hung up", extra={"call_id": call_sid})
             return None
-        if sentence := self._desk.refusal():
-            return sentence
         order = placed.order
+        if sentence := self._desk.farewell(order.file) or self._desk.refusal():
+            return sentence
         call = CallInfo(
             call_sid,
             caller=order.caller,
