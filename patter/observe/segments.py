@@ -6,11 +6,12 @@ Owns the arithmetic of law "segments add up"; refuses to know events, turns or w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 
 NAMES = ("endpointing", "transcription", "first_token", "first_sentence", "synthesis", "playout")
 GRID = 64
 """Segments are whole 1/64 ms: such binary fractions add up exactly, in any order, with no residue."""
+EXACT = 2.0**52
+"""Steps beyond this (two thousand years) would no longer be exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def whole_ms(seconds: float) -> float:
 def _ticks(seconds: float) -> int:
     """Seconds as steps of the grid; what no clock can have shown (a hostile journal's numbers) counts as nothing."""
     ticks = seconds * 1000 * GRID
-    return round(ticks) if isfinite(ticks) else 0
+    return round(ticks) if abs(ticks) < EXACT else 0
 
 
 def rank(count: int, percent: int) -> int:
