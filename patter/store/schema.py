@@ -22,6 +22,9 @@ from sqlalchemy import (
 
 SEGMENTS = ("endpointing", "transcription", "first_token", "first_sentence", "synthesis", "playout")
 
+FILTERED = ("agent", "direction", "reason", "telephony")
+"""Columns of a call that a list may be filtered by."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -99,28 +102,25 @@ calls = Table(
     _whole("journal_bytes"),  # as much of it is in these rows: a longer file is read again at the next start
     _whole("last_seq"),  # the last event that is in these rows
     _flag("counted"),  # whether the days' sums have this call in them
+    _whole("order_key"),  # search.order_key() of a call that is over, else 0; also the number of its text
     Index("ix_calls_started_at", "started_at", "call_id"),
-    Index("ix_calls_agent_started_at", "agent", "started_at"),
-    Index("ix_calls_state", "state", "started_at"),
-    Index("ix_calls_caller", "caller", "started_at"),
-    Index("ix_calls_callee", "callee", "started_at"),
-    Index("ix_calls_reason_started_at", "reason", "started_at"),
+    # Each order of the list with all that it is filtered by: pages and totals are read of one index, whatever is asked.
+    Index("ix_calls_order_key", "order_key", *FILTERED, "caller", "callee"),
+    Index("ix_calls_cost_total", "cost_total", "order_key", *FILTERED),
+    Index("ix_calls_duration_s", "duration_s", "order_key", *FILTERED),
+    Index("ix_calls_latency_p95_ms", "latency_p95_ms", "order_key", *FILTERED),
 )
 
 texts = Table(  # written when a call is over
     "texts",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),  # what the search index points to
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),  # of the search
     Column("call_id", String(255), ForeignKey("calls.call_id", ondelete="CASCADE"), nullable=False),
     _text("transcript"),  # JSON list of {role, text, timestamp, turn, interrupted, kind}
-    _text("words"),  # the same words as one text: what the search looks through
+    _text("words"),  # what the search looks through
     _text("faults"),  # JSON list of {at, stage, provider, problem, fix}
     Index("ix_texts_call_id", "call_id", unique=True),
 )
-
-SEARCH = "text_search"
-"""SQLite's full-text index over texts.words (rowid: texts.id), kept by triggers. PostgreSQL has an index of this name on the
-expression `to_tsvector('simple', words)`."""
 
 turns = Table(
     "turns",
