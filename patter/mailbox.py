@@ -21,7 +21,7 @@ class Mailbox(Generic[Item]):
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._reader: asyncio.Future[None] | None = None  # a bare future: an event would be made anew for every wait
-        self._closed = False
+        self._closed = self._waking = False
         self._kind: type[Any] | None = None
         self._take: Callable[[Any], None] | None = None
 
@@ -33,11 +33,20 @@ class Mailbox(Generic[Item]):
         """Add an item; after `close` it is dropped."""
         if self._closed:
             return
-        if type(item) is self._kind and self._take is not None and self._reader is not None and not self._reader.done():
+        if type(item) is self._kind and self._take is not None and self._waits and not self._items:
             self._take(item)
             return
         self._items.append(item)
         self._wake()
+
+    def put_late(self, item: Item) -> None:
+        """The same for what nobody hurries to read: a reader that waits is woken when what else is due now has been done."""
+        if self._closed:
+            return
+        self._items.append(item)
+        if self._waits and not self._waking:
+            self._waking = True
+            asyncio.get_running_loop().call_soon(self._wake)
 
     @property
     def unread(self) -> bool:
@@ -49,7 +58,12 @@ class Mailbox(Generic[Item]):
         self._closed = True
         self._wake()
 
+    @property
+    def _waits(self) -> bool:
+        return self._reader is not None and not self._reader.done()
+
     def _wake(self) -> None:
+        self._waking = False
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 

@@ -116,8 +116,9 @@ class Mouth:
         try:
             async for piece in synthesizer.synthesize(sentence):
                 if isinstance(piece, AudioChunk):
-                    self._reach("first_audio")
+                    now = self._clock.now()
                     self._tell(ReplyAudio(self._reply_id, piece, "" if self._sounding else sentence))
+                    self._reach("first_audio", now)  # the caller hears it before anybody is told
                     self._sounding = True
                 elif isinstance(piece, Spent):
                     charged = True
@@ -148,12 +149,12 @@ class Mouth:
 
     def _speak(self, *sentences: str) -> None:
         self._reach("first_sentence")
+        self._sentences.put(sentences)
         for spoken in sentences:
             self.text = f"{self.text} {spoken}".strip()
             self._tell(ReplyText(self._reply_id, spoken, self._clock.now()))
-        self._sentences.put(sentences)
 
-    def _reach(self, stage: ReplyStage) -> None:
+    def _reach(self, stage: ReplyStage, at: float | None = None) -> None:
         if stage not in self._reached:
             self._reached.add(stage)
-            self._tell(ReplyReached(self._reply_id, stage, self._clock.now()))
+            self._tell(ReplyReached(self._reply_id, stage, self._clock.now() if at is None else at))

@@ -6,6 +6,7 @@ heard (the session tells). Replies are made one after another, fillers beside th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -40,7 +41,9 @@ from patter.signals import (
     ReplyAudio,
     ReplyEnded,
     ReplyKind,
+    ReplyReached,
     ReplyStarted,
+    ReplyText,
     ResponderPiece,
     TextDelta,
     TokensUsed,
@@ -53,7 +56,12 @@ RETRY_S = 0.25
 LONGEST_WAIT_S = 2.0  # a model that asks to be left alone for longer is out for this turn
 LATE_S = 3.0  # who has heard silence for so long is not made to wait for another try
 TOOL_ROUNDS = 8  # a model that asks for tools more often than this within one reply is going round in circles
+STEPS_TO_ASK = 3  # turns of the loop: the reply's task begins, the HTTP client's own task writes, the loop sends
 FINAL_TOOLS = frozenset({"end_call"})  # after these the model is not asked for more words
+
+
+_FACTS = frozenset({ReplyStarted, ReplyReached, ReplyText, ConnectionUsed, Used})
+"""What is told for the record: the next byte to a vendor goes first."""
 
 
 @dataclass(slots=True)
@@ -143,6 +151,8 @@ class Pipeline:
             draft.discard()
             draft = None
         self._begin(_Reply(self._number(), "answer", None, draft))
+        for _ in range(STEPS_TO_ASK):
+            await asyncio.sleep(0)  # whoever gave the turn tells the world of it when the question is on its way
 
     async def reply(self, utterance: str) -> None:
         """A pipeline's utterances have words: it is never asked for this."""
@@ -204,7 +214,10 @@ class Pipeline:
         self._signals.close()
 
     def _tell(self, signal: ConversationSignal) -> None:
-        self._signals.put(signal)
+        if type(signal) in _FACTS:
+            self._signals.put_late(signal)
+        else:
+            self._signals.put(signal)
 
     # ------------------------------------------------------------------ replies, one after another
 

@@ -188,11 +188,13 @@ class StreamingEars:
         self._arm(self._clock.now() + STALLED_S)
 
     def _paused(self, signal: Endpointed) -> None:
-        self._hush, self._partial = None, ""
+        self._hush, partial, self._partial = None, self._partial, ""
         self._stopped(signal.speech_ended_at)
         if signal.text:
+            known = " ".join([*self._words, partial])
             self._words.append(signal.text)
-            self._tell(CallerPartial(" ".join(self._words), signal.transcript_at))
+            if (text := " ".join(self._words)) != known:
+                self._tell(CallerPartial(text, signal.transcript_at))
             self._ended = signal
         if not self._open:
             return

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from patter import json_text
 from patter.audio.format import MULAW_8K, AudioFormat
 from patter.exceptions import WireError
 
@@ -137,7 +138,7 @@ def read(text: str | bytes) -> Event | None:
     if isinstance(text, bytes):
         raise WireError("a binary frame in a conversation of text frames")
     try:
-        message = json.loads(text)
+        message = json_text.loads(text)
     except ValueError:
         raise WireError("a frame that is not JSON") from None
     except RecursionError:

@@ -5,7 +5,6 @@ It owns the JSON and the vendor's names of formats; it refuses to know sockets, 
 
 from __future__ import annotations
 
-import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from patter import json_text
 from patter.audio.format import ALAW_8K, MULAW_8K, PCM_8K, PCM_16K, PCM_24K, AudioFormat
 from patter.exceptions import WireError
 
@@ -116,9 +116,9 @@ class Manner:
             first["voice_settings"] = settings
         first |= {name: value for name, value in self.options.items() if name in _FIRST_MESSAGE}
         return (
-            json.dumps(first),
-            json.dumps({"text": f"{text.strip()} ", "context_id": context, "flush": True}),
-            json.dumps({"context_id": context, "close_context": True}),
+            json_text.dumps(first),
+            json_text.dumps({"text": f"{text.strip()} ", "context_id": context, "flush": True}),
+            json_text.dumps({"context_id": context, "close_context": True}),
         )
 
     def _language(self) -> str:
@@ -155,7 +155,7 @@ class Fault:
 def read(text: str | bytes) -> Said | Fault | None:
     """One message of the socket; None for a kind that may be ignored. Raises WireError."""
     try:
-        message = json.loads(text)
+        message = json_text.loads(text)
     except (ValueError, RecursionError):
         raise WireError("not a JSON text") from None
     if not isinstance(message, dict):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from patter import json_text
 from patter.exceptions import ProviderError
 from patter.ports import Ask
 from patter.signals import Message, ResponderPiece, TextDelta, TokensUsed, ToolRequest
@@ -115,7 +116,7 @@ class ReplyReader:
     def whole(self, body: bytes) -> list[ResponderPiece]:
         """Take the body of a server that did not stream: one JSON object."""
         try:
-            data = json.loads(body)
+            data = json_text.loads(body)
         except ValueError:
             raise self._wrong("its answer is neither a stream nor JSON", retryable=True) from None
         self._finished = True
@@ -149,7 +150,7 @@ class ReplyReader:
             self.done = True
             return []
         try:
-            chunk = json.loads(text)
+            chunk = json_text.loads(text)
         except ValueError:
             self._held = text + "\n"  # one object over several data lines
             return []

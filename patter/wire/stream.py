@@ -5,12 +5,12 @@ It owns the neutral messages and the checks on untrusted fields; it refuses to k
 
 from __future__ import annotations
 
-import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from dataclasses import dataclass, field
 from typing import Any
 
+from patter import json_text
 from patter.exceptions import WireError
 
 DIGITS = "0123456789*#"
@@ -100,7 +100,7 @@ ServerMessage = Play | Mark | Clear
 def object_of(text: str) -> dict[str, Any]:
     """The JSON object that `text` is. Raises WireError if it is none."""
     try:
-        message = json.loads(text)
+        message = json_text.loads(text)
     except (ValueError, TypeError, RecursionError):
         raise WireError("not a JSON text") from None
     if not isinstance(message, dict):

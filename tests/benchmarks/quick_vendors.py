@@ -16,6 +16,8 @@ import time
 from collections import defaultdict
 from typing import Any, cast
 
+import orjson
+
 INTERIM_S = 0.25  # from the first frame of voice to the first words
 STT_S = 0.15  # from the first frame of silence to the transcript
 MODEL_S = 0.15  # from the request to the first token
@@ -43,7 +45,7 @@ class Moments:
         self.of: dict[int, dict[str, float]] = defaultdict(dict)
 
     def note(self, number: int, name: str) -> None:
-        """It happened now."""
+        """It happened now; of an answer: its bytes are ready and go out next."""
         self.of[number][name] = time.perf_counter()
 
     def added_ms(self, number: int, heard_at: float) -> float:
@@ -107,20 +109,19 @@ class Peer(asyncio.Protocol):
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(text) + text
         )
 
-    def _stream(self, kind: bytes, pieces: list[bytes]) -> None:
+    def _stream(self, kind: bytes, pieces: list[bytes], number: int, name: str) -> None:
         if self._pipe.is_closing():
             return
         body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
-        self._pipe.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n" % (kind, body)
-        )
+        whole = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n" % (kind, body)
+        self._moments.note(number, name)
+        self._pipe.write(whole)
 
     def _chat(self, body: bytes) -> None:
         number = int(_NUMBER.findall(body)[-1])
         self._moments.note(number, "asked")
 
         def answer() -> None:
-            self._moments.note(number, "sentence")
             said = ["Yes, I can help ", "you with ", f"number {number} ", "right now."]
             chunks = [{"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]} for text in said]
             chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
@@ -128,7 +129,7 @@ class Peer(asyncio.Protocol):
             chunks.append({"choices": [], "usage": usage})  # type: ignore[dict-item]
             common = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
             lines = [b"data: " + json.dumps(common | chunk).encode() + b"\n\n" for chunk in chunks]
-            self._stream(b"text/event-stream", [*lines, b"data: [DONE]\n\n"])
+            self._stream(b"text/event-stream", [*lines, b"data: [DONE]\n\n"], number, "sentence")
 
         asyncio.get_running_loop().call_later(MODEL_S, answer)
 
@@ -137,8 +138,7 @@ class Peer(asyncio.Protocol):
         self._moments.note(number, "text")
 
         def answer() -> None:
-            self._moments.note(number, "sound")
-            self._stream(b"audio/basic", [b"\x2a" * 1600] * CHUNKS)
+            self._stream(b"audio/basic", [b"\x2a" * 1600] * CHUNKS, number, "sound")
 
         asyncio.get_running_loop().call_later(VOICE_S, answer)
 
@@ -154,12 +154,13 @@ class Peer(asyncio.Protocol):
         kind = next(kind for part, kind in kinds.items() if part in path)
         self._take = kind(self._say, self._moments)
 
-    def _say(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message, separators=(",", ":")).encode()
-        size = len(data)
-        head = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    def _say(self, *messages: dict[str, Any], noting: tuple[int, str] | None = None) -> None:
+        """Messages in one write; `noting` (caller, what) is stamped when they go out."""
+        written = b"".join(_frame_of(message) for message in messages)
         if not self._pipe.is_closing():
-            self._pipe.write(b"\x81" + head + data)
+            if noting is not None:
+                self._moments.note(*noting)
+            self._pipe.write(written)
 
     def _frame(self) -> bool:
         data = self._rest
@@ -186,6 +187,12 @@ class Peer(asyncio.Protocol):
             self._pipe.write(b"\x88\x02\x03\xe8")
             self._pipe.close()
         return True
+
+
+def _frame_of(message: dict[str, Any]) -> bytes:
+    data = orjson.dumps(message)
+    size = len(data)
+    return b"\x81" + (bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")) + data
 
 
 class Hearing:
@@ -243,7 +250,6 @@ class Listener(Hearing):
 
     def paused(self) -> None:
         """The transcript."""
-        self.moments.note(self.number, "words")
         self._results(f"I have a question about number {self.number}.", True)
 
     def _results(self, text: str, final: bool) -> None:
@@ -256,7 +262,7 @@ class Listener(Hearing):
             "type": "Results", "channel_index": [0, 1], "duration": 2.0, "start": max(0.0, end - 2.0), "is_final": final,
             "speech_final": final, "channel": {"alternatives": [alternative]}, "from_finalize": False,
             "metadata": {"request_id": "r", "model_uuid": "m", "model_info": {"name": "n", "version": "v", "arch": "a"}},
-        })  # fmt: skip
+        }, noting=(self.number, "words") if final else None)  # fmt: skip
 
     def text(self, data: bytes) -> None:
         """Only its end matters."""
@@ -278,10 +284,9 @@ class Voices(Hearing):
         self.moments.note(number, "text")
 
         def answer() -> None:
-            self.moments.note(number, "sound")
-            for _ in range(CHUNKS):
-                self.say({"audio": CHUNK, "contextId": context, "isFinal": None, "alignment": None})
-            self.say({"audio": None, "contextId": context, "isFinal": True})
+            sound = {"audio": CHUNK, "contextId": context, "isFinal": None, "alignment": None}
+            end = {"audio": None, "contextId": context, "isFinal": True}
+            self.say(*[sound] * CHUNKS, end, noting=(number, "sound"))
 
         asyncio.get_running_loop().call_later(VOICE_S, answer)
 
@@ -320,11 +325,13 @@ class Realtime(Hearing):
         """The end of an utterance, and its words."""
         item = {"event_id": "e", "item_id": f"item_{self._items}"}
         ended = {"audio_end_ms": (self.frames - VAD_FRAMES) * 20}
-        self.say({"type": "input_audio_buffer.speech_stopped"} | ended | item)
-        self.moments.note(self.number, "ended")
-        self.say({"type": "input_audio_buffer.committed", "previous_item_id": None} | item)
-        self.say({"type": "conversation.item.input_audio_transcription.completed", "content_index": 0,
-                  "transcript": "I have a question.", "usage": {"type": "duration", "seconds": 2}} | item)  # fmt: skip
+        self.say(
+            {"type": "input_audio_buffer.speech_stopped"} | ended | item,
+            {"type": "input_audio_buffer.committed", "previous_item_id": None} | item,
+            {"type": "conversation.item.input_audio_transcription.completed", "content_index": 0,
+             "transcript": "I have a question.", "usage": {"type": "duration", "seconds": 2}} | item,
+            noting=(self.number, "ended"),
+        )  # fmt: skip
 
     def _answer(self) -> None:
         self._items += 1
@@ -336,9 +343,8 @@ class Realtime(Hearing):
         self.say({"type": "response.output_item.added", "event_id": "e", "response_id": response, "output_index": 0,
                   "item": message})  # fmt: skip
         self.say({"type": "response.output_audio_transcript.delta", "delta": "Yes, I can help."} | place)
-        self.moments.note(self.number, "sound")
-        for _ in range(CHUNKS):
-            self.say({"type": "response.output_audio.delta", "delta": CHUNK} | place)
+        sound = {"type": "response.output_audio.delta", "delta": CHUNK} | place
+        self.say(*[sound] * CHUNKS, noting=(self.number, "sound"))
         self.say({"type": "response.output_audio.done"} | place)
         self.say({"type": "response.output_audio_transcript.done", "transcript": "Yes, I can help."} | place)
         self.say({"type": "response.output_item.done", "event_id": "e", "response_id": response, "output_index": 0,
@@ -370,6 +376,5 @@ class Convai(Hearing):
         self.say({"type": "user_transcript", "user_transcription_event": said})
         answer = {"agent_response": "Yes, I can help.", "event_id": self._events}
         self.say({"type": "agent_response", "agent_response_event": answer})
-        self.moments.note(self.number, "sound")
-        for _ in range(CHUNKS):
-            self.say({"type": "audio", "audio_event": {"audio_base_64": CHUNK, "event_id": self._events}})
+        sound = {"type": "audio", "audio_event": {"audio_base_64": CHUNK, "event_id": self._events}}
+        self.say(*[sound] * CHUNKS, noting=(self.number, "sound"))
