@@ -24,7 +24,7 @@ from patter.observe.prices import Prices
 from patter.store.database import Database
 from patter.store.record import Record, Rows
 from patter.store.schema import calls
-from patter.store.search import words_of
+from patter.store.search import text_of
 
 log = logging.getLogger(__name__)
 
@@ -166,10 +166,10 @@ def fold(folder: Path, prices: Prices) -> Rows | None:
 
 
 def find_words(batch: list[Rows]) -> None:
-    """Fill in what the search looks through: for a thread, it takes some ms for a long call."""
+    """Fill in what the search looks through and its order: for a thread, it takes some ms for a long call."""
     for rows in batch:
         if rows.text is not None:
-            rows.text["words"] = words_of(rows.spoken)
+            rows.text["words"] = text_of(rows.call, rows.spoken)
 
 
 def size_of(folder: Path) -> int:

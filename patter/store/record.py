@@ -38,6 +38,7 @@ from patter.observe.metrics import CallFold
 from patter.observe.prices import Prices
 from patter.observe.segments import rank
 from patter.store.schema import SEGMENTS
+from patter.store.search import order_key
 from patter.store.shapes import call_json, detail_json
 from patter.store.values import count, flag, key, real, text
 
@@ -57,7 +58,7 @@ class Rows:
     usage: list[dict[str, Any]] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
     spoken: tuple[str, ...] = ()
-    """The lines of the transcript; their words are found for `text` when they are written."""
+    """The lines of the transcript; their words, and their place in the search, come into `text` when they are written."""
 
 
 class Record:
@@ -165,12 +166,15 @@ class Record:
         call["latency_avg_ms"] = sum(samples) / len(samples) if samples else 0.0
         call["latency_p95_ms"] = samples[rank(len(samples), 95)] if samples else 0.0
         call["state"], call["last_seq"], call["day"] = self.state, self.last_seq, int(self.started_at // DAY_S)
+        call["order_key"] = order_key(self.started_at, call["call_id"]) if self.state == "ended" else 0
         return dict(call)
 
     def _text_row(self) -> dict[str, Any]:
         return {
+            "id": order_key(self.started_at, self._call["call_id"]),
             "call_id": self._call["call_id"],
             "transcript": json_text.dumps(self._transcript),
+            "id": 0,
             "words": "",
             "faults": json_text.dumps(self._faults),
         }
@@ -208,7 +212,7 @@ class Record:
         self._call |= {
             "agent": key(event.agent),
             "direction": "outbound",
-            "telephony": text(event.telephony),
+            "telephony": key(event.telephony),
             "caller": key(event.caller),
             "callee": key(event.callee),
             "started_at": real(event.at),
@@ -221,6 +225,7 @@ class Record:
         self._call |= {
             "agent": key(event.agent) or self._call["agent"],
             "direction": key(event.direction),
+            "telephony": key(event.telephony),
             "caller": key(event.caller),
             "callee": key(event.callee),
             "started_at": real(event.at),

@@ -31,7 +31,7 @@ async def write(connection: AsyncConnection, batch: Sequence[Rows]) -> None:
         rows.call["counted"] = True
         sums.add(rows.call, rows.turns, rows.usage)
     await _put(connection, calls, ("call_id",), [rows.call for rows in batch])
-    await _put(connection, texts, ("call_id",), [rows.text for rows in over if rows.text is not None], ("id",))
+    await _put(connection, texts, ("call_id",), [rows.text for rows in over if rows.text is not None])
     for table, keys in PARTS.items():
         if over:  # what an older fold of the same journal made is not left behind
             await connection.execute(delete(table).where(table.c.call_id.in_([rows.call["call_id"] for rows in over])))
@@ -58,10 +58,9 @@ async def _put(
     table: Table,
     keys: tuple[str, ...],
     rows: list[dict[str, Any]],
-    leave: tuple[str, ...] = (),
 ) -> None:
     if rows:
-        await connection.execute(upsert(connection, table, keys, leave), rows)
+        await connection.execute(upsert(connection, table, keys), rows)
 
 
 async def _count(connection: AsyncConnection, call_ids: Iterable[str], sums: Sums, sign: int) -> None:

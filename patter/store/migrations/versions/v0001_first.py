@@ -17,7 +17,8 @@ WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL = sa.Float(precision=53)
 SQLITE_SEARCH = (
     """CREATE VIRTUAL TABLE text_search USING fts5(
-        words, content='texts', content_rowid='id', tokenize='unicode61 remove_diacritics 2', prefix='2 3'
+        words, content='texts', content_rowid='id', detail=none, columnsize=0, prefix='1 2 3',
+        tokenize="ascii tokenchars '_'"
     )""",
     """CREATE TRIGGER texts_written AFTER INSERT ON texts BEGIN
         INSERT INTO text_search (rowid, words) VALUES (new.id, new.words);
@@ -25,12 +26,15 @@ SQLITE_SEARCH = (
     """CREATE TRIGGER texts_deleted AFTER DELETE ON texts BEGIN
         INSERT INTO text_search (text_search, rowid, words) VALUES ('delete', old.id, old.words);
     END""",
-    """CREATE TRIGGER texts_changed AFTER UPDATE OF words ON texts BEGIN
+    """CREATE TRIGGER texts_changed AFTER UPDATE OF id, words ON texts BEGIN
         INSERT INTO text_search (text_search, rowid, words) VALUES ('delete', old.id, old.words);
         INSERT INTO text_search (rowid, words) VALUES (new.id, new.words);
     END""",
 )
-POSTGRESQL_SEARCH = ("CREATE INDEX text_search ON texts USING gin (to_tsvector('simple', words))",)
+POSTGRESQL_SEARCH = (
+    "ALTER TABLE texts SET (toast_tuple_target = 128)",
+    "CREATE INDEX text_search ON texts USING gin (array_to_tsvector(string_to_array(words, ' '))) WITH (fastupdate = off)",
+)
 
 
 def _agent_versions() -> None:
@@ -92,14 +96,34 @@ def _calls() -> None:
         sa.Column("journal_bytes", WHOLE, nullable=False),
         sa.Column("last_seq", WHOLE, nullable=False),
         sa.Column("counted", sa.Boolean(), nullable=False),
+        sa.Column("order_key", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("call_id", name=("pk_calls")),
     )
-    op.create_index("ix_calls_agent_started_at", "calls", ["agent", "started_at"], unique=False)
-    op.create_index("ix_calls_callee", "calls", ["callee", "started_at"], unique=False)
-    op.create_index("ix_calls_caller", "calls", ["caller", "started_at"], unique=False)
-    op.create_index("ix_calls_reason_started_at", "calls", ["reason", "started_at"], unique=False)
+    op.create_index(
+        "ix_calls_cost_total",
+        "calls",
+        ["cost_total", "order_key", "agent", "direction", "reason", "telephony"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_calls_duration_s",
+        "calls",
+        ["duration_s", "order_key", "agent", "direction", "reason", "telephony"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_calls_latency_p95_ms",
+        "calls",
+        ["latency_p95_ms", "order_key", "agent", "direction", "reason", "telephony"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_calls_order_key",
+        "calls",
+        ["order_key", "agent", "direction", "reason", "telephony", "caller", "callee"],
+        unique=False,
+    )
     op.create_index("ix_calls_started_at", "calls", ["started_at", "call_id"], unique=False)
-    op.create_index("ix_calls_state", "calls", ["state", "started_at"], unique=False)
 
 
 def _day_latency() -> None:
@@ -169,7 +193,7 @@ def _days() -> None:
 def _texts() -> None:
     op.create_table(
         "texts",
-        sa.Column("id", WHOLE, nullable=False),
+        sa.Column("id", WHOLE, autoincrement=False, nullable=False),
         sa.Column("call_id", sa.String(length=255), nullable=False),
         sa.Column("transcript", sa.Text(), nullable=False),
         sa.Column("words", sa.Text(), nullable=False),
