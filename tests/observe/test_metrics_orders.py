@@ -123,6 +123,7 @@ def broken_talks(draw: Any) -> list[Event]:
 
 times = st.floats(min_value=T0, max_value=T0 + 20) | st.sampled_from([0.0, -1e300, 1e300, 5e-324])
 numbers = st.integers(min_value=-1, max_value=3)
+reply_ids = st.integers(min_value=0, max_value=3)
 ms = st.floats(min_value=-10, max_value=900)
 tool_ids = st.sampled_from("ab")
 c = {"call_id": st.just("c"), "at": times}
@@ -134,16 +135,16 @@ anything = st.one_of(
     st.builds(CallerTranscribed, **c, turn=numbers, text=st.just("w")),
     st.builds(ConnectionUsed, **c, turn=numbers, stage=st.sampled_from(["stt", "llm", "tts"]), provider=st.just("acme"),
               reused=st.booleans(), ms=ms),
-    st.builds(ReplyStarted, **c, turn=numbers, reply_id=numbers, kind=st.sampled_from(["greeting", "answer", "say", "filler"])),
-    st.builds(ReplyReached, **c, reply_id=numbers, stage=st.sampled_from(STAGES), reached_at=times),
-    st.builds(ReplyReached, **c, reply_id=numbers, stage=st.just("playing"), reached_at=times),
-    st.builds(ReplyText, **c, reply_id=numbers, text=st.just("more")),
-    st.builds(ReplyHeard, **c, reply_id=numbers, heard=st.just("mo"), heard_ms=ms),
-    st.builds(ReplyPaused, **c, reply_id=numbers, heard_ms=ms, voice_began_at=times),
-    st.builds(ReplyResumed, **c, reply_id=numbers, why=st.just("no words")),
-    st.builds(AgentSaid, **c, turn=numbers, reply_id=numbers, text=st.just("y"), interrupted=st.booleans(),
+    st.builds(ReplyStarted, **c, turn=numbers, reply_id=reply_ids, kind=st.sampled_from(["greeting", "answer", "say", "filler"])),
+    st.builds(ReplyReached, **c, reply_id=reply_ids, stage=st.sampled_from(STAGES), reached_at=times),
+    st.builds(ReplyReached, **c, reply_id=reply_ids, stage=st.just("playing"), reached_at=times),
+    st.builds(ReplyText, **c, reply_id=reply_ids, text=st.just("more")),
+    st.builds(ReplyHeard, **c, reply_id=reply_ids, heard=st.just("mo"), heard_ms=ms),
+    st.builds(ReplyPaused, **c, reply_id=reply_ids, heard_ms=ms, voice_began_at=times),
+    st.builds(ReplyResumed, **c, reply_id=reply_ids, why=st.just("no words")),
+    st.builds(AgentSaid, **c, turn=numbers, reply_id=reply_ids, text=st.just("y"), interrupted=st.booleans(),
               dropped=st.sampled_from(["", "rest"])),
-    st.builds(Interrupted, **c, turn=numbers, reply_id=numbers, heard=st.just("z"), dropped=st.just(""), heard_ms=ms,
+    st.builds(Interrupted, **c, turn=numbers, reply_id=reply_ids, heard=st.just("z"), dropped=st.just(""), heard_ms=ms,
               voice_began_at=times, stopped_at=times),
     st.builds(ToolCalled, **c, turn=numbers, tool_id=tool_ids, name=st.just("t"), arguments=st.just("")),
     st.builds(ToolReturned, **c, tool_id=tool_ids, name=st.just("t"), ok=st.just(True), output=st.just(""), ms=ms),
