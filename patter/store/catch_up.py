@@ -166,7 +166,7 @@ def fold(folder: Path, prices: Prices) -> Rows | None:
 
 
 def find_words(batch: list[Rows]) -> None:
-    """Fill in what the search looks through and its order: for a thread, it takes some ms for a long call."""
+    """Fill in what the search looks through: for a thread, it takes some ms for a long call."""
     for rows in batch:
         if rows.text is not None:
             rows.text["words"] = text_of(rows.call, rows.spoken)

@@ -174,7 +174,6 @@ class Record:
             "id": order_key(self.started_at, self._call["call_id"]),
             "call_id": self._call["call_id"],
             "transcript": json_text.dumps(self._transcript),
-            "id": 0,
             "words": "",
             "faults": json_text.dumps(self._faults),
         }

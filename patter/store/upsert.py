@@ -20,10 +20,10 @@ def insert(connection: AsyncConnection, table: Table) -> Insert:
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
-def upsert(connection: AsyncConnection, table: Table, keys: tuple[str, ...], leave: tuple[str, ...] = ()) -> Insert:
-    """Insert rows, or replace all columns of those with the same `keys` but the ones to `leave`."""
+def upsert(connection: AsyncConnection, table: Table, keys: tuple[str, ...]) -> Insert:
+    """Insert rows, or replace all columns of those with the same `keys`."""
     statement = insert(connection, table)
-    columns = [column.name for column in table.columns if column.name not in keys and column.name not in leave]
+    columns = [column.name for column in table.columns if column.name not in keys]
     return statement.on_conflict_do_update(
         index_elements=list(keys), set_={name: statement.excluded[name] for name in columns}
     )
