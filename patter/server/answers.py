@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
@@ -28,9 +28,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Refused(Exception):
     """The request is refused with `status` and a sentence that says what is wrong and how to fix it."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+        self.status, self.sentence, self.headers = status, sentence, headers
 
 
 def data(value: Any, status: int = 200, **more: Any) -> web.Response:
@@ -38,9 +38,9 @@ def data(value: Any, status: int = 200, **more: Any) -> web.Response:
     return web.json_response({"data": value, **more}, status=status, dumps=json_text)
 
 
-def error(status: int, sentence: str) -> web.Response:
+def error(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """`{"error": sentence}`."""
-    return web.json_response({"error": sentence}, status=status)
+    return web.json_response({"error": sentence}, status=status, headers=headers)
 
 
 def json_text(value: Any) -> str:
@@ -55,13 +55,15 @@ async def sentences(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except Refused as refused:
-        return error(refused.status, refused.sentence)
+        return error(refused.status, refused.sentence, refused.headers)
     except web.HTTPRequestEntityTooLarge:
         return error(413, f"The body is larger than {BODY_LIMIT // 1024} KiB.")
     except web.HTTPNotFound:
         return error(404, f"There is nothing at {request.path}.")
     except web.HTTPMethodNotAllowed as wrong:
-        return error(405, f"{request.path} takes {' or '.join(sorted(wrong.allowed_methods))}, not {request.method}.")
+        taken = sorted(wrong.allowed_methods)
+        sentence = f"{request.path} takes {' or '.join(taken)}, not {request.method}."
+        return error(405, sentence, {"Allow": ", ".join(taken)})
     except web.HTTPException as other:
         return error(other.status, f"{other.reason}.")
     except PatterError as problem:

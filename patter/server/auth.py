@@ -1,33 +1,105 @@
-"""Who may speak to the server: the token, and which Host and Origin a request may carry.
+"""Who may come in: which Host and Origin a request may carry, whose token or sign-in it shows, and what that one may do.
 
 It owns the gate in front of every route; it refuses to know what is behind it. Carriers' routes check their own proofs
-(signature, one-time token) and need no bearer token.
+(signature, one-time token) and need none of ours.
+
+A request proves itself by `Authorization: Bearer TOKEN`, or by the cookie of a sign-in. A browser sends the cookie whoever
+made it ask, so such a request that changes something must also carry `X-Patter: page`, which no foreign page can add, and the
+Origin of this very server; a WebSocket, the Origin alone.
 """
 
 from __future__ import annotations
 
-import hmac
+from dataclasses import dataclass, field
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
+from patter.clock import Clock
 from patter.server.answers import Handler, Refused
+from patter.server.endpoint import ROLES, Endpoint, Role, endpoint_of
+from patter.server.limits import FAILURES, KNOWN, STRANGERS, Buckets
+from patter.server.sessions import Sessions
+from patter.server.tokens import Token, Tokens
 
-OPEN = ("/webhooks/", "/ws/twilio/")
-"""Paths whose handlers authenticate the carrier themselves."""
+INTENT = "X-Patter"
+"""The header by which our own page says that it means what it asks. No other site can make a browser send it."""
+
+UNPACED = ("/health", "/ready")
+"""Whoever watches over the engine is always answered."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_PROXIED = ("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "CF-Ray")
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks, for the gate and the audit. `token` is the name of the token that let them in."""
+
+    name: str
+    role: Role
+    token: str = ""
+    ambient: bool = False
+    """A browser shows this proof by itself, so it proves no intent."""
+    paced: bool = True
+    """Whether it may ask only so often: all but the engine's own token, which the workbench has."""
+
+
+NOBODY = Visitor("nobody", "open")
+VISITOR = web.RequestKey("visitor", Visitor)
+UNSIGNED = web.RequestKey("unsigned", bool)  # in without any token
+
+
+def visitor_of(request: web.Request) -> Visitor:
+    """Who asks, as far as the gate knows."""
+    found: Visitor = request.get(VISITOR, NOBODY)
+    return found
+
+
+@dataclass(slots=True)
+class Door:
+    """Which port this is. `public` is its public host, "" without; `https` whether it is reached by TLS there.
+
+    `passing` are the paths that no check here is for. `lenient`: without any token, this machine's user is let in."""
+
+    port: int
+    public: str = ""
+    https: bool = True
+    passing: tuple[str, ...] = ()
+    carriers: tuple[str, ...] = ()
+    lenient: bool = False
+    hint: str = "it stands in engine.json"
+    hosts: frozenset[str] = field(init=False)
+    origins: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.open_to(self.public, https=self.https)
+
+    def open_to(self, public: str, *, https: bool = True) -> None:
+        """From now on it is reached at this public host too."""
+        self.public, self.https = public.lower().removesuffix(":443" if https else ":80"), https
+        own = [f"{name}:{self.port}" for name in _LOOPBACK]
+        self.hosts = frozenset([*own, *([self.public] if self.public else ())])
+        outside = [f"{'https' if https else 'http'}://{self.public}"] if self.public else []
+        self.origins = frozenset([*(f"http://{host}" for host in own), *outside])
+
+    @property
+    def cookie(self) -> str:
+        """The name of its cookie: browsers give a host's cookies to all its ports."""
+        return f"patter_{self.port}"
 
 
 class Gate:
-    """Lets in who holds `token` and speaks to this server by its own name."""
+    """Lets in who shows a token or a sign-in and speaks to this server by its own name."""
 
-    def __init__(self, token: str, port: int, public_host: str = "") -> None:
-        if not token:
-            raise ValueError("the server needs a token")
-        self._token = token.encode()
-        self._hosts = {f"{name}:{port}" for name in _LOOPBACK} | ({public_host} if public_host else set())
-        self._origins = {f"{scheme}://{host}" for host in self._hosts for scheme in ("http", "https")}
+    def __init__(self, door: Door, tokens: Tokens, sessions: Sessions, clock: Clock) -> None:
+        self.door = door
+        self.tokens = tokens
+        self.sessions = sessions
+        self._known = Buckets(KNOWN, clock)
+        self._strangers = Buckets(STRANGERS, clock)
+        self._failures = Buckets(FAILURES, clock)
+        tokens.removed = sessions.close_all_of
 
     def middleware(self) -> Middleware:
         """The gate as aiohttp's middleware."""
@@ -40,17 +112,99 @@ class Gate:
         return gate
 
     def check(self, request: web.Request) -> None:
-        """Raise Refused unless the request may come in."""
-        hosts = request.headers.getall("Host", [])
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            raise Refused(403, "This server answers only to its own address (foreign Host header).")
-        for origin in request.headers.getall("Origin", []):
-            if origin.lower() not in self._origins:
-                raise Refused(403, "Pages of other sites may not speak to this server (foreign Origin header).")
-        if request.path == "/health" or request.path.startswith(OPEN):
+        """Raise Refused unless the request may come in; whoever comes in is noted in it."""
+        if request.path.startswith(self.door.passing):
             return
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(
-            given.strip().encode("utf-8", "surrogateescape"), self._token
-        ):
-            raise Refused(401, "Send the engine's token: Authorization: Bearer … (it stands in engine.json).")
+        self._check_names(request)
+        if request.path.startswith(self.door.carriers):
+            return
+        endpoint = endpoint_of(request)
+        needed: Role = endpoint.role if endpoint else "read"
+        visitor = NOBODY if needed == "open" else self.recognise(request, needed)
+        request[VISITOR] = visitor
+        if request.path not in UNPACED:
+            self._check_pace(request, visitor)
+        if ROLES.index(visitor.role) < ROLES.index(needed):
+            raise Refused(403, f'This needs the role "{needed}": {visitor.name} has "{visitor.role}".')
+        if visitor.ambient and endpoint is not None:
+            self._check_intent(request, endpoint)
+
+    # ------------------------------------------------------------------ names
+
+    def _check_names(self, request: web.Request) -> None:
+        hosts = request.headers.getall(hdrs.HOST, [])
+        if len(hosts) != 1 or hosts[0].lower() not in self.door.hosts:
+            raise Refused(403, "This server answers only to its own address (foreign Host header).")
+        if any(origin.lower() not in self.door.origins for origin in request.headers.getall(hdrs.ORIGIN, [])):
+            raise Refused(403, "Pages of other sites may not speak to this server (foreign Origin header).")
+
+    def _check_intent(self, request: web.Request, endpoint: Endpoint) -> None:
+        """Whether who is signed in means this, or another page made the browser ask."""
+        if endpoint.writes and not request.headers.get(INTENT):
+            raise Refused(403, f"A request with the page's sign-in needs the header {INTENT}: page, and its Origin.")
+        if (endpoint.writes or endpoint.status == 101) and hdrs.ORIGIN not in request.headers:
+            if request.get(UNSIGNED):  # no cookie: without an Origin it is no browser that asks
+                return
+            raise Refused(403, "A request with the page's sign-in needs the Origin header of this server.")
+
+    # ------------------------------------------------------------------ proofs
+
+    def recognise(self, request: web.Request, needed: Role = "open") -> Visitor:
+        """Who asks, by token, sign-in, or as this machine's user. Raises Refused for a wrong proof, and for none if it
+        is needed."""
+        scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if scheme:
+            token = self.tell(request, given.strip() if scheme.lower() == "bearer" else "")
+            if token is not None:
+                return Visitor(f'the token "{token.name}"', token.role, token.name, paced=token.paced)
+        elif (name := request.cookies.get(self.door.cookie)) and (session := self.sessions.find(name)):
+            token = session.token
+            return Visitor(f'the dashboard session of "{token.name}"', token.role, token.name, ambient=True)
+        elif self.door.lenient and self.is_here(request):
+            request[UNSIGNED] = True
+            return Visitor("this machine's user", "admin", ambient=True)
+        if needed == "open":
+            return NOBODY
+        self._check_pace(request, NOBODY)
+        raise Refused(
+            401,
+            f'This needs the role "{needed}": send a token that has it, Authorization: Bearer … ({self.door.hint}).',
+            {hdrs.WWW_AUTHENTICATE: "Bearer"},
+        )
+
+    def tell(self, request: web.Request, given: str) -> Token | None:
+        """The token that somebody gives. Raises Refused (429) for an address that has given too many wrong ones: from there
+        only a token that nobody can guess is looked at."""
+        address = request.remote or ""
+        wait = self._failures.wait_s(address)
+        token = self.tokens.find(given)
+        if wait and (token is None or token.chosen):
+            raise too_often(wait, "Too many wrong tokens came from this address")
+        if token is None and given:
+            self._failures.take(address)
+        return token
+
+    def is_here(self, request: web.Request) -> bool:
+        """Whether a request comes from this very machine and through no proxy."""
+        loopback = (request.remote or "") in ("127.0.0.1", "::1")
+        local = request.headers.get(hdrs.HOST, "").lower() in {f"{name}:{self.door.port}" for name in _LOOPBACK}
+        passed_on = any(name in request.headers for name in _PROXIED) or any(
+            name.lower().startswith(("x-forwarded-", "cf-")) for name in request.headers
+        )
+        return loopback and local and not passed_on and request.version >= (1, 1)
+
+    # ------------------------------------------------------------------ how often
+
+    def _check_pace(self, request: web.Request, visitor: Visitor) -> None:
+        if not visitor.paced:
+            return
+        nobody = visitor == NOBODY
+        wait = self._strangers.take(request.remote or "") if nobody else self._known.take(visitor.name)
+        if wait:
+            raise too_often(wait, "Too many requests came from here")
+
+
+def too_often(wait_s: float, what: str) -> Refused:
+    """The refusal of somebody who asks too often."""
+    seconds = max(1, round(wait_s + 0.5))
+    return Refused(429, f"{what}: try again in {seconds} s.", {hdrs.RETRY_AFTER: str(seconds)})

@@ -25,7 +25,7 @@ import anyio
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.event_loop import QUICK
-from patter.server.api.engine_api import PROTOCOL
+from patter.server.api_port import PROTOCOL
 from patter.server.app import Server, Setup
 from patter.server.desk import Foresight, OpenCall
 from patter.server.home import Home, HomeTaken, HomeUnusable

@@ -8,7 +8,7 @@ import aiohttp
 import anyio
 import pytest
 
-from patter.server.auth import Gate
+from patter.server.tokens import own_token
 from tests.support.serving import TOKEN, serving
 
 pytestmark = pytest.mark.anyio
@@ -100,4 +100,4 @@ async def test_heads_that_are_wrong_or_too_large_are_refused(head: bytes, tmp_pa
 
 def test_a_server_without_a_token_is_not_built() -> None:
     with pytest.raises(ValueError, match="token"):
-        Gate("", 80)
+        own_token("", "engine")

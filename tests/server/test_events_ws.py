@@ -13,7 +13,7 @@ import pytest
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.events import CallerPartial, CallerSaid, CallStarted, from_json
-from patter.server import events_ws
+from patter.server import event_stream
 from tests.support.serving import TOKEN, Rig, serving
 
 pytestmark = pytest.mark.anyio
@@ -165,7 +165,7 @@ async def test_readers_get_the_last_events_before_the_engine_says_goodbye(tmp_pa
 
 
 async def test_a_stuck_reader_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_ws, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(event_stream, "SEND_SECONDS", 0.05)
     async with serving(tmp_path) as rig:
         stream = await anyio.connect_tcp("127.0.0.1", rig.server.port)
         async with stream:

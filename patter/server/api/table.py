@@ -1,4 +1,4 @@
-"""All entries of the API, for the port of an engine.
+"""All entries of the API, for the ports that it is on.
 
 It owns which modules there are and what each is given; it refuses to know what they do. A new module is one line here.
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from patter.bus import Bus
-from patter.clock import Clock
+from patter.server.api.access_api import AccessApi
 from patter.server.api.calls_api import CallsApi
 from patter.server.api.control_api import ControlApi
+from patter.server.api.dashboard_api import DashboardApi
+from patter.server.api.document_api import DocumentApi
 from patter.server.api.events_api import EventsApi
 from patter.server.api.listening_api import ListeningApi
+from patter.server.api_port import ApiPort
 from patter.server.calls import CallLog
 from patter.server.desk import Desk
 from patter.server.endpoint import Endpoint
-from patter.server.events_ws import EventSocket
+from patter.server.event_stream import EventStream
 from patter.server.kept import Kept
 
 
@@ -27,18 +29,21 @@ class CallParts:
 
     kept: Kept
     desk: Desk
-    bus: Bus
-    clock: Clock
-    events: EventSocket
+    port: ApiPort
     calls: CallLog
     give_up: Callable[[str], Awaitable[bool]]
+    version: str
 
 
 def call_endpoints(parts: CallParts) -> list[Endpoint]:
-    """The entries that an engine's port and the port of `serve` have alike: history, live calls, their control."""
+    """The entries that an engine's port and the port of `serve` have alike: history, live calls, their control, the page."""
+    kept, port = parts.kept, parts.port
     return [
         *CallsApi(parts.calls).endpoints(),
         *ControlApi(parts.desk, parts.calls.knows, parts.give_up).endpoints(),
-        *EventsApi(parts.events).endpoints(),
-        *(ListeningApi(parts.kept.listening).endpoints() if parts.kept.listening is not None else ()),
+        *EventsApi(EventStream(port.readers)).endpoints(),
+        *(ListeningApi(kept.listening).endpoints() if kept.listening is not None else ()),
+        *AccessApi(port.tokens, port.audit, port.clock).endpoints(),
+        *DocumentApi(parts.version).endpoints(),
+        *DashboardApi(port).endpoints(),
     ]
