@@ -39,6 +39,7 @@ class Running:
 class Meter:
     """Something that is billed for as long as the call goes on: since when it was not measured, and how much was before."""
 
+    stage: str
     row: PriceRow
     measured: float
     since: float
@@ -124,7 +125,7 @@ class CostFold:
     def running(self, at: float) -> Running:
         """The cost at clock time `at`: what was measured, and the time that runs; a minute that has begun counts whole."""
         costs = [(used[0], cost) for used, cost in self._still()]
-        costs += [(meter.row.stage, meter.cost(at)) for meter in self.meters()]
+        costs += [(meter.stage, meter.cost(at)) for meter in self.meters()]
         unknown = [used for used in self._lasting if used not in self._used and self._row(used) is None]
         unpriced = [*(used for used in self._used if not self._cost_of(used)[1]), *unknown]
         return Running(_breakdown(costs), _names(unpriced))
@@ -134,7 +135,7 @@ class CostFold:
         made = []
         for used, (amount, since) in self._lasting.items():
             if (row := self._row(used)) is not None:
-                made.append(Meter(row, self._used.get(used, {}).get(amount, 0.0), since))
+                made.append(Meter(used[0], row, self._used.get(used, {}).get(amount, 0.0), since))
         return made
 
     def fixed(self) -> float:

@@ -136,8 +136,7 @@ class CostMeter:
 
     def _minute(self, call: Metered) -> None:
         call.timer = None
-        if call.fold.meters():
-            self._tell(call, self._clock.now())
+        self._tell(call, self._clock.now())
         self._arm(call)
 
     def _arm(self, call: Metered) -> None:

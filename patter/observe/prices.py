@@ -219,7 +219,7 @@ def _rows(sheet: Mapping[str, Any], where: str) -> Iterable[PriceRow]:
                     surcharge=sheet.get("surcharge", False),
                     source=sheet.get("source", ""),
                     as_of=str(sheet.get("as_of", "")),
-                    running=sheet.get("running", False),
+                    running=sheet.get("running", _lasts(sheet["stage"], sheet["unit"])),
                 )
 
 
@@ -247,6 +247,11 @@ def _check_sheet(sheet: Mapping[str, Any], where: str) -> None:
             refuse(f"{key} must be true or false")
     if not isinstance(sheet["prices"], dict):
         refuse("prices must be a table: model = price")
+
+
+def _lasts(stage: str, unit: str) -> bool:
+    """A carrier's minutes pass whatever is said."""
+    return stage == "telephony" and unit in ("second", "minute", "hour")
 
 
 def _amount(unit: str, stage: str) -> str:
@@ -321,7 +326,10 @@ def _single(provider: str, override: Mapping[str, Any], rows: list[PriceRow], wh
         stages = [str(stage)] if stage else [name for name in STAGES if ("characters" in unit) == (name == "tts")]
         if unknown := [name for name in stages if name not in STAGES]:
             raise ValueError(f"{where}['stage'] must be one of {', '.join(STAGES)}, not {unknown[0]!r}")
-        made = [PriceRow(provider, name, str(model or "*"), _amount(unit, name), unit, 0.0) for name in stages]
+        made = [
+            PriceRow(provider, name, str(model or "*"), _amount(unit, name), unit, 0.0, running=_lasts(name, unit))
+            for name in stages
+        ]
     else:
         made = [*held, replace(base, model=str(model or "*"))]
     rounding = override.get("rounding")

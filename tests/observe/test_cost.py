@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from patter.events import UsageMeasured
-from patter.observe.cost import CostFold, Prices, total_cost
+from patter.exceptions import SettingsError
+from patter.observe.cost import CostFold, total_cost
+from patter.observe.prices import Prices
 
 PRICES = Prices.load()
 
@@ -165,3 +169,73 @@ def test_every_row_says_where_it_comes_from_and_is_found_again() -> None:
         assert row.source
         assert row.as_of.startswith("20")
         assert PRICES.row(row.provider, row.stage, row.model, row.amount) == row
+
+
+# ------------------------------------------------------------------ the home's own price file
+
+SHEET = """
+[[sheet]]
+provider = "deepgram"
+stage = "stt"
+unit = "minute"
+[sheet.prices]
+nova-3 = 0.0036
+"""
+
+
+def priced(folder: Path, text: str) -> Path:
+    file = folder / "prices.toml"
+    file.write_text(text)
+    return file
+
+
+def test_a_file_replaces_single_rows_and_pricing_lies_over_it(tmp_path: Path) -> None:
+    file = priced(tmp_path, SHEET)
+    prices = Prices.load(file=file)
+    assert prices.cost("stt", "deepgram", "nova-3", {"audio_seconds": 60}) == (pytest.approx(0.0036), True)
+    assert prices.cost("stt", "deepgram", "base", {"audio_seconds": 60}) == (pytest.approx(0.0125), True)
+    row = prices.row("deepgram", "stt", "nova-3", "audio_seconds")
+    assert row is not None
+    assert "prices.toml" in row.source
+    over = Prices.load({"deepgram": {"price": 0.001}}, file=file)
+    assert over.cost("stt", "deepgram", "nova-3", {"audio_seconds": 60}) == (pytest.approx(0.001), True)
+
+
+def test_a_carrier_of_ones_own_is_billed_while_the_call_goes_on(tmp_path: Path) -> None:
+    text = '[[sheet]]\nprovider = "acme"\nstage = "telephony"\nunit = "minute"\n[sheet.prices]\n"*" = 0.01\n'
+    for prices in (
+        Prices.load(file=priced(tmp_path, text)),
+        Prices.load({"acme": {"price": 0.01, "unit": "minute", "stage": "telephony"}}),
+    ):
+        row = prices.row("acme", "telephony", "inbound", "seconds")
+        assert row is not None
+        assert row.running
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (('stage = "stt"', 'stage = "ears"'), r"sheet 1 \(deepgram\): stage must be one of"),
+        (('unit = "minute"', 'unit = "furlong"'), "unit must be one of"),
+        (('unit = "minute"', ""), "unit is missing"),
+        (("0.0036", '"cheap"'), "the price of 'nova-3' must be USD"),
+        (("0.0036", "-1"), "zero or more"),
+        (('unit = "minute"', 'unit = "minute"\ncurrency = "EUR"'), "currency must be USD"),
+        (('unit = "minute"', 'unit = "minute"\nrounding = "up"'), "rounding must be one of"),
+        (('unit = "minute"', 'unit = "minute"\nprise = 1'), "the key 'prise' is unknown"),
+        (("[[sheet]]", "[[sheets]]"), "there is no 'sheets'"),
+        (("[[sheet]]", "[[sheet"), "cannot be read"),
+    ],
+)
+def test_a_price_file_that_cannot_be_meant_names_file_sheet_and_key(
+    tmp_path: Path, change: tuple[str, str], says: str
+) -> None:
+    file = priced(tmp_path, SHEET.replace(*change))
+    with pytest.raises(SettingsError, match=says) as caught:
+        Prices.load(file=file)
+    assert str(file) in str(caught.value)
+
+
+def test_another_currency_is_refused_in_pricing_too() -> None:
+    with pytest.raises(ValueError, match="must be 'USD'"):
+        Prices.load({"deepgram": {"price": 1, "currency": "EUR"}})
