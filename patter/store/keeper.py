@@ -40,7 +40,9 @@ LAST_TRY_S = 10.0  # how long an engine that stops waits for the database
 
 
 class Keeper:
-    """A bus sink, and `async with` around all that uses it. `live`, `detail` and `knows` answer from memory."""
+    """A bus sink, and `async with` around all that uses it: it opens the database as soon as that answers, and closes it.
+
+    `live`, `detail` and `knows` answer from memory. `pauses_s`: between tries while the database fails."""
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class Keeper:
             await self._finish()
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)
+        await self._database.aclose()
 
     # ------------------------------------------------------------------ events
 
