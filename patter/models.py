@@ -206,7 +206,8 @@ class Memory:
     `database`: "" is the file calls.db in the home; else a URL, "sqlite:///path" or "postgresql://user:password@host/name".
     `keep_days` and `keep_calls`: older calls, and those beyond the newest so many, are deleted with everything kept of them
     (None: nothing is deleted). `mask_digits`: keys that were pressed and numbers of four digits and more are written as "•";
-    `mask`: regular expressions whose matches are too. Masking happens before anything is written."""
+    `mask`: regular expressions whose matches are too, and everything that may still become a match. Masking happens before
+    facts are written; it masks no sound: recordings hold what was said and the tones of keys."""
 
     database: str = field(default="", repr=False)
     keep_days: float | None = None

@@ -7,6 +7,7 @@ every call goes on as before.
 from __future__ import annotations
 
 import logging
+import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -21,6 +22,8 @@ from patter.models import Agent
 from patter.observe.budget import Purse
 from patter.observe.journal import Journal
 from patter.observe.listening import Listening
+from patter.observe.masked import Masked
+from patter.observe.masking import Masking
 from patter.observe.meter import CostMeter
 from patter.observe.prices import Prices
 from patter.observe.reader import MetricsReader
@@ -29,6 +32,8 @@ from patter.observe.unfinished import close_unfinished
 from patter.ports import AudioTap, CallInfo, Transport
 from patter.server.kept import Kept
 from patter.settings import Settings
+from patter.store.database import Database
+from patter.store.keeper import Keeper
 
 log = logging.getLogger(__name__)
 
@@ -68,28 +73,38 @@ class Records:
         self._listening = Listening()
         self._meter = CostMeter(bus, clock, prices)
         self.purse = Purse(bus, clock, self._meter, settings.budget)
+        self.engine_id = secrets.token_hex(8)
+        self.database = Database(settings.memory, home)
+        self.keeper = Keeper(self.database, home, prices, bus, clock, engine_id=self.engine_id)
         self._stack = AsyncExitStack()
+        self._below = AsyncExitStack()  # what stays up until all others have told their last
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as below, AsyncExitStack() as stack:
             for call_id in await anyio.to_thread.run_sync(close_unfinished, self.home, self._clock.now()):
                 log.warning("a call of a killed process was closed", extra={"call_id": call_id})
             journal = Journal(self.home, told=self._bus.publish)
             stack.push_async_callback(anyio.to_thread.run_sync, journal.close)
-            stack.callback(self._bus.add_sink(journal))
+            await below.enter_async_context(self.keeper)
+            written = Masked(Masking(self.settings.memory))
+            written.add(journal)
+            written.add(self.keeper)
+            stack.push_async_callback(written.aclose)
+            stack.callback(self._bus.add_sink(written))
             stack.callback(self._bus.add_sink(MetricsReader(self._bus, self.prices)))
             stack.callback(self._meter.close)
             stack.callback(self._bus.add_sink(self._meter))
             if self._recordings is not None:
                 stack.push_async_callback(self._recordings.aclose)
             await self.purse.__aenter__()
-            self._stack = stack.pop_all()
+            self._stack, self._below = stack.pop_all(), below.pop_all()
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         await self.purse.__aexit__(*error)
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()
+        await self._below.__aexit__(*error)
 
     def taps(self, call: CallInfo, transport: Transport) -> tuple[AudioTap, ...]:
         """Who listens to the sound of a call that begins."""
