@@ -45,7 +45,7 @@ class DayBook:
         """Note what an ended call has cost."""
         if not call.ended:
             return
-        day, cost = self.day_of(call), call.fold.breakdown().total
+        day, cost = self.day_of(call), call.cost(call.began_at).cost.total
         agents = self._ended.setdefault(day, {})
         agents[call.agent] = agents.get(call.agent, 0.0) + cost - call.billed
         call.billed = cost

@@ -51,8 +51,10 @@ class Metered:
 
     def cost(self, at: float) -> Running:
         """What it has cost at `at`; never less than what was told, as long as it goes on."""
-        if self.ended or self.fold.settled:
+        if self.fold.settled:
             return Running(self.fold.breakdown(), self.fold.unpriced())
+        if self.ended:  # it broke off before its line told how long it was: what it had cost by then stays
+            return self.told
         now, told = self.fold.running(at), self.told.cost
         parts = {name: max(getattr(now.cost, name), getattr(told, name)) for name in ("stt", "tts", "llm", "telephony")}
         return Running(CostBreakdown(**parts, total=sum(parts.values())), now.unpriced)
@@ -101,7 +103,7 @@ class CostMeter:
             case CarrierRecordingSaved():
                 self._recorded(event)
             case CallEnded() if call is not None:
-                self._end(call)
+                self._end(call, event.at)
 
     def _begin(self, event: CallStarted) -> None:
         call = Metered(event.call_id, event.agent, event.at, event.telephony, CostFold(self._prices))
@@ -126,9 +128,9 @@ class CostMeter:
             self._tell(call, event.at)
             self._changed(call)
 
-    def _end(self, call: Metered) -> None:
+    def _end(self, call: Metered, at: float) -> None:
         _disarm(call)
-        call.ended = True
+        call.told, call.ended = call.cost(at), True
         self._over[call.call_id] = self._calls.pop(call.call_id)
         if len(self._over) > REMEMBERED:
             self._over.popitem(last=False)
