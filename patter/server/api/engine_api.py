@@ -14,8 +14,9 @@ from aiohttp import web
 
 from patter.server.answers import data, json_body
 from patter.server.api_port import MIN_PROTOCOL, PROTOCOL
+from patter.server.auth import visitor_of
 from patter.server.desk import Desk
-from patter.server.endpoint import Endpoint
+from patter.server.endpoint import ROLES, Endpoint
 from patter.server.schemas import FLAG, NUMBER, OBJECT, TEXT, WHOLE, answered, one_of, record, table
 
 Ready = Mapping[str, Callable[[], str]]
@@ -39,6 +40,7 @@ _ENGINE = record(
         "stopping": FLAG,
         "watchers": WHOLE,
         "rungs": table(_RUNG),
+        "role": one_of(*ROLES[1:]),
     },
     title="Engine",
 )
@@ -94,8 +96,8 @@ class EngineApi:
             return web.json_response({"status": "not ready", "parts": parts}, status=503)
         return web.json_response({"status": "ready", "parts": {}})
 
-    async def engine(self, _: web.Request) -> web.Response:
-        """What this engine is and has ready."""
+    async def engine(self, request: web.Request) -> web.Response:
+        """What this engine is and has ready, and what whoever asks may do here."""
         who = self.identity
         return data(
             {
@@ -110,6 +112,7 @@ class EngineApi:
                 "stopping": self.desk.stopping,
                 "watchers": self.watchers(),
                 "rungs": self.rungs(),
+                "role": visitor_of(request).role,
             }
         )
 

@@ -65,7 +65,7 @@ class Analytics {
     put(this.body,
       panel("In all", { class: "panel wide" }, sums(overview)),
       panel("Cost by day", { class: "panel" }, keep(stacks({
-        label: "Cost by day and component", days, format: usd,
+        label: "Cost by day and component", days, format: usd, tick: axis,
         series: PARTS.map(([key, name]) => ({ name, kind: `c-${key}`, values: at.map((day) => day[key] || 0) })),
         flags: at.map((day) => (day.unpriced_calls ? `${day.unpriced_calls} calls with a price that is not known` : "")),
       })), unpriced(overview)),
@@ -92,6 +92,11 @@ class Analytics {
     this.asking?.abort();
     this.drop();
   }
+}
+
+/** US dollars as short as an axis wants them: "$0.25", "$2.5k". */
+function axis(value) {
+  return value >= 1000 ? `$${amount(value / 1000)}k` : `$${Number(value.toPrecision(3))}`;
 }
 
 function link(days, agent) {
@@ -173,7 +178,7 @@ function outlook(data) {
     name, usd((data.per_call || {})[key] || 0, key === "total" ? unknown : []), usd((data.total || {})[key] || 0, key === "total" ? unknown : []),
   ]);
   const range = data.low !== undefined && data.high !== undefined && data.high !== null
-    ? ` In nineteen of twenty cases between ${usd(data.low, unknown)} and ${usd(data.high, unknown)}.` : "";
+    ? ` In nineteen of twenty cases between ${usd(data.low)} and ${usd(data.high)}.` : "";
   return [table(`What ${count(data.calls)} calls like these would cost`, columns, rows),
     el("p.note", null, `Judged by ${count(based.calls)} calls of ${amount(based.minutes || 0)} minutes.${range}`)];
 }

@@ -3,7 +3,7 @@
 import { address, dropped, get, ofCall, Refusal } from "./api.js";
 import { el, panel, put, say } from "./dom.js";
 import { CallFold } from "./fold.js";
-import { amount, length, moment, party, seconds, usd, words } from "./format.js";
+import { amount, length, moment, party, seconds, some, usd, words } from "./format.js";
 import { Faults, facts, Money, tools, usageTable, used } from "./panels.js";
 import { Player } from "./player.js";
 import { Transcript } from "./transcript.js";
@@ -88,7 +88,7 @@ class CallRecord {
       ["engines", engines],
       ["line", [data.telephony, data.line].filter(Boolean).join(", ")],
       ["silence", waits],
-      ["interrupted", `${data.interruptions || 0} times, ${data.false_interruptions || 0} falsely`],
+      ["interrupted", `${some(data.interruptions, "time")}, ${data.false_interruptions || 0} falsely`],
       ["cost", usd(data.cost_total, data.unpriced)],
       ["call id", el("code", null, data.call_id)],
     ]);

@@ -68,14 +68,14 @@ function height(value, most) {
   return (value / most) * (HEIGHT - TOP - BOTTOM);
 }
 
-/** Stacked bars. `days`: "YYYY-MM-DD"; `series`: [{name, kind, values}]; `flags[i]`: why a bar is only a part, or "". */
-export function stacks({ label, days, series, format, flags = [] }) {
+/** Stacked bars; `tick` writes the axis. `days`: "YYYY-MM-DD"; `series`: [{name, kind, values}]; `flags[i]`: why a bar is only a part, or "". */
+export function stacks({ label, days, series, format, tick = format, flags = [] }) {
   const totals = days.map((_, index) => series.reduce((sum, one) => sum + (one.values[index] || 0), 0));
   const most = top(Math.max(...totals, 0));
   const columns = [{ label: "day" }, ...series.map((one) => ({ label: one.name, number: true })), { label: "total", number: true }];
   const rows = days.map((day, index) => [day, ...series.map((one) => format(one.values[index] || 0)), `${flags[index] ? "≥ " : ""}${format(totals[index])}`]);
   const paint = (width) => {
-    const parts = frame(width, most, format, days);
+    const parts = frame(width, most, tick, days);
     const wide = (width - LEFT) / days.length;
     const thick = Math.max(1.5, Math.min(28, wide * 0.72));
     days.forEach((day, index) => {
@@ -116,7 +116,7 @@ export function lines({ label, days, series, format, counts }) {
         const joined = index > 0 && one.values[index - 1] !== null;
         path += `${joined ? "L" : "M"}${x(index).toFixed(1)} ${y(value).toFixed(1)}`;
       });
-      parts.push(svg(`path.line.${one.kind}`, { d: path }));
+      parts.push(svg(`path.curve.${one.kind}`, { d: path }));
       one.values.forEach((value, index) => {
         if (value !== null) parts.push(svg(`circle.dot.${one.kind}`, { cx: x(index), cy: y(value), r: days.length > 40 ? 1.5 : 2.5 }));
       });

@@ -4,17 +4,17 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** `el("p.note.warn", {title: "…", onclick: f}, "text", node, …)`; null, undefined and false are left out. */
 export function el(tag, attributes, ...children) {
-  const [name, ...classes] = tag.split(".");
+  const [name, ...kinds] = tag.split(".");
   const node = document.createElement(name);
-  if (classes.length) node.className = classes.join(" ");
+  if (kinds.length) node.className = kinds.join(" ");
   return fill(node, attributes, children);
 }
 
 /** The same for a drawing. */
 export function svg(tag, attributes, ...children) {
-  const [name, ...classes] = tag.split(".");
+  const [name, ...kinds] = tag.split(".");
   const node = document.createElementNS(SVG, name);
-  if (classes.length) node.setAttribute("class", classes.join(" "));
+  if (kinds.length) node.setAttribute("class", kinds.join(" "));
   return fill(node, attributes, children);
 }
 
@@ -30,13 +30,13 @@ function fill(node, attributes, children) {
 
 /** Append what is there of `children`, which may be lists. */
 export function add(node, ...children) {
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
 /** Put `children` in place of what `node` holds. */
 export function put(node, ...children) {
-  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
@@ -73,7 +73,7 @@ export function panel(title, attributes, ...children) {
 /** A table: `columns` of {label, title, number, key, wide}, rows of lists of cells (text or nodes). */
 export function table(caption, columns, rows, attributes) {
   const head = columns.map((column) =>
-    el("th", { scope: "col", title: column.title, class: kind(column), "aria-sort": column.sorted }, column.head || column.label));
+    el("th", { scope: "col", title: column.title, class: classes(column), "aria-sort": column.sorted }, column.head || column.label));
   const body = rows.map((cells) => row(columns, cells));
   return el("table", attributes,
     el("caption.unseen", null, caption),
@@ -84,9 +84,10 @@ export function table(caption, columns, rows, attributes) {
 /** One row of such a table; the first cell names it. */
 export function row(columns, cells, attributes) {
   return el("tr", attributes, cells.map((cell, index) =>
-    el(index ? "td" : "th", { scope: index ? null : "row", class: kind(columns[index]) }, cell)));
+    el(index ? "td" : "th", { scope: index ? null : "row", class: classes(columns[index]) }, cell)));
 }
 
-function kind(column) {
-  return [column.number && "number", column.wide && "wide", column.wider && "wider"].filter(Boolean).join(" ") || null;
+/** The classes of a column's cells. */
+export function classes(column) {
+  return [column.kind, column.number && "number", column.wide && "wide", column.wider && "wider"].filter(Boolean).join(" ") || null;
 }

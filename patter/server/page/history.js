@@ -1,7 +1,7 @@
 /** The history: all calls, searched, filtered and sorted; what is asked for stands in the address. */
 
 import { address, dropped, get } from "./api.js";
-import { el, mark, panel, put, row, say } from "./dom.js";
+import { classes, el, mark, panel, put, row, say } from "./dom.js";
 import { count, length, moment, party, seconds, SLOW_MS, some, usd, words } from "./format.js";
 
 const PAGE = 50;
@@ -13,7 +13,7 @@ const FILTERS = ["q", "number", "agent", "direction", "state", "reason", "from",
 
 const COLUMNS = [
   { key: "started", label: "started" },
-  { label: "from → to" },
+  { label: "from → to", kind: "parties" },
   { label: "agent", wide: true },
   { label: "way", wider: true },
   { key: "length", label: "length", number: true },
@@ -44,7 +44,7 @@ class History {
       input.setAttribute("name", name);
       input.id = `filter-${name}`;
       input.addEventListener("input", () => this.later());
-      return el("p.field", { class: `field ${name}` }, el("label", { for: input.id }, label), input);
+      return el("p.field", { class: `field by-${name}` }, el("label", { for: input.id }, label), input);
     };
     const text = (attributes) => el("input", { type: "search", autocomplete: "off", spellcheck: "false", ...attributes });
     this.reset = el("a.button", { href: "#/history" }, "Clear");
@@ -78,18 +78,13 @@ class History {
         el("p.note", null, "Export these: ", this.csv, " ", this.json)));
   }
 
-  /** The agents that calls had, and those that have files. */
+  /** The agents that calls had. */
   async names() {
-    const { signal } = this.aborter;
-    const found = new Set();
-    const asked = await Promise.allSettled([get("/agents", {}, signal), get("/analytics/overview", {}, signal)]);
-    for (const one of asked) {
-      if (one.status !== "fulfilled") continue;
-      for (const agent of one.value.data.agents || (Array.isArray(one.value.data) ? one.value.data : [])) found.add(agent.agent || agent.name);
-    }
-    found.delete("");
+    const overview = await get("/analytics/overview", {}, this.aborter.signal).catch(() => null);
+    if (!overview) return; // a filter with nothing to choose from: the others still work
+    const names = (overview.data.agents || []).map((one) => one.agent).filter(Boolean);
     const chosen = this.fields.agent.value;
-    put(this.fields.agent, options([["", "any"], ...[...found].sort().map((name) => [name, name])]));
+    put(this.fields.agent, options([["", "any"], ...names.sort().map((name) => [name, name])]));
     choose(this.fields.agent, chosen);
   }
 
@@ -190,7 +185,7 @@ function page(node, there, query) {
 }
 
 function heading(column, filters, order) {
-  const kind = [column.number && "number", column.wide && "wide", column.wider && "wider"].filter(Boolean).join(" ") || null;
+  const kind = classes(column);
   const orders = ORDERS[column.key];
   if (!orders) return el("th", { scope: "col", class: kind, title: column.title }, column.label);
   const now = orders.indexOf(order);
@@ -204,10 +199,11 @@ function heading(column, filters, order) {
 function line(call) {
   const place = call.state === "ended" ? "call" : "live";
   const over = call.state === "ended" ? words(call.reason) : call.state;
-  const parties = call.direction === "test" ? `${call.caller || "test"} ⇢ ${call.callee || call.agent}` : `${party(call.caller)} → ${party(call.callee)}`;
+  const at = moment(call.started_at);
+  const parties = [call.caller, call.callee].map((one) => el("bdi.party", null, party(one))).flatMap((one, index) => (index ? [" → ", one] : [one]));
   return row(COLUMNS, [
-    el("a", { href: `#/${place}/${encodeURIComponent(call.call_id)}` }, moment(call.started_at)),
-    el("span", { dir: "auto" }, parties),
+    el("a", { href: `#/${place}/${encodeURIComponent(call.call_id)}` }, el("span.year", null, at.slice(0, 5)), at.slice(5)),
+    parties,
     el("span", { dir: "auto" }, call.agent),
     call.direction,
     length(call.duration_s),

@@ -6,7 +6,7 @@ import { length, party, seconds, SLOW_MS, usd } from "./format.js";
 import { forget, soon } from "./frames.js";
 
 const GAP_MS = 120; // the list is drawn this seldom: nobody reads fifty calls faster
-const ARROWS = { outbound: "→", inbound: "←", test: "⇄" };
+const WAYS = { outbound: "out", inbound: "in", test: "test" };
 
 /** `context`: {calls, stream}. Returns the view. */
 export function live(context) {
@@ -106,15 +106,14 @@ class Live {
   item(id) {
     const part = (name) => el(`span.${name}`, null);
     const item = {
-      arrow: part("arrow"), who: part("parties"), length: part("length"), agent: part("agent"), floor: part("floor"),
-      ms: part("latency"), cost: part("cost"), words: part("last"), direction: el("span.unseen", null),
+      way: part("way"), who: part("parties"), length: part("length"), agent: part("agent"), floor: part("floor"),
+      ms: part("latency"), cost: part("cost"), words: part("last"),
     };
-    mark(item.arrow, "aria-hidden", "true");
     mark(item.who, "dir", "auto");
     mark(item.words, "dir", "auto");
     item.link = el("a", { href: `#/live/${encodeURIComponent(id)}` },
-      el("span.top", null, item.arrow, item.direction, item.who, item.length),
-      el("span.middle", null, item.floor, item.agent, item.ms, item.cost), item.words);
+      el("span.top", null, item.who, item.length),
+      el("span.middle", null, item.floor, item.way, item.agent, item.ms, item.cost), item.words);
     item.node = el("li", null, item.link);
     this.items.set(id, item);
     return item;
@@ -122,12 +121,11 @@ class Live {
 
   draw(item, row) {
     const rings = row.state === "ringing";
-    say(item.arrow, ARROWS[row.direction] || "·");
-    say(item.direction, `${row.direction || "call"} `);
+    say(item.way, WAYS[row.direction] || "");
     say(item.who, row.direction === "test" ? `${row.caller || "test"} ⇢ ${row.callee || row.agent}` : `${party(row.caller)} → ${party(row.callee)}`);
     say(item.length, rings ? "rings" : length(this.calls.lasted(row)));
     say(item.agent, row.agent || "agent");
-    say(item.floor, row.muted ? "muted" : row.floor || row.state);
+    say(item.floor, row.muted ? "muted" : (row.floor || row.state).replace(" speaking", ""));
     mark(item.floor, "data-floor", row.muted ? "muted" : (row.floor || "").split(" ")[0]);
     say(item.ms, row.ms ? seconds(row.ms) : "");
     mark(item.ms, "data-slow", row.ms >= SLOW_MS);

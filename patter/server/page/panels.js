@@ -99,7 +99,7 @@ export function tools(rows, from) {
 export function usageTable(rows) {
   const columns = [{ label: "stage" }, { label: "provider" }, { label: "used" }, { label: "cost", number: true }];
   return table("Usage and its cost", columns, rows.map((one) => [
-    one.stage, [one.provider, one.model].filter(Boolean).join(" "), used(one.amounts),
+    one.stage === "telephony" ? "line" : one.stage, [one.provider, one.model].filter(Boolean).join(" "), used(one.amounts),
     one.priced === false ? usd(0, [one.provider]) : usd(one.cost || 0),
   ]));
 }

@@ -49,22 +49,23 @@ export class Stream extends EventTarget {
   open() {
     this.source?.close();
     const resumed = this.seq !== null;
-    const source = new EventSource(resumed ? `/api/v1/events?after=${this.seq}` : "/api/v1/events");
+    const place = new URLSearchParams(resumed ? { after: this.seq, engine: this.engine.engine_id } : {});
+    const source = new EventSource(`/api/v1/events?${place}`);
     this.source = source;
-    source.onopen = () => {
-      this.tries = 0;
-      this.tell("live");
-      if (!resumed) this.dispatchEvent(new Event("afresh"));
-    };
+    source.addEventListener("hello", (message) => this.begin(message, !resumed));
+    source.addEventListener("gap", (message) => this.begin(message, true));
     source.onmessage = (message) => this.take(message);
-    source.addEventListener("gap", (message) => {
-      const told = Number(message.lastEventId);
-      this.seq = told || null;
-      this.dispatchEvent(new Event("afresh"));
-    });
     source.onerror = () => {
       if (this.source === source) this.wait();
     };
+  }
+
+  /** The engine says where this reader is; `afresh`: not all is known that happened before. */
+  begin(message, afresh) {
+    this.tries = 0;
+    if (afresh) this.seq = Number(message.lastEventId);
+    this.tell("live");
+    if (afresh) this.dispatchEvent(new Event("afresh"));
   }
 
   take(message) {
