@@ -19,6 +19,7 @@ import anyio.to_thread
 from sqlalchemy import select
 
 from patter.events import CarrierRecordingSaved, CostMeasured, Event, RecordingSaved, TurnMeasured
+from patter.exceptions import StoreError
 from patter.observe.journal import CALLS, EVENTS, call_folder, read
 from patter.observe.prices import Prices
 from patter.store.database import Database
@@ -34,6 +35,9 @@ LATE = (RecordingSaved, CarrierRecordingSaved, TurnMeasured, CostMeasured)
 """What may be told of a call that is over and has left memory: its journal is read again."""
 
 PATIENCE = 50  # looks, 0.1 s apart, for a line that the journal's thread has not written yet
+
+
+Store = Callable[[list[Rows]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +81,36 @@ class CatchUp:
         self._waiting[folder] = Found(folder, seq)
         self._go.set()
 
-    async def run(self, store: Callable[[list[Rows]], Awaitable[None]]) -> None:
-        """Work until cancelled. `store` writes rows, however long that takes."""
+    async def run(self, store: Store, failed: Callable[[StoreError], Awaitable[None]]) -> None:
+        """Work until cancelled. `store` writes rows, however long that takes; `failed` is told what went wrong, and waits."""
+        await store([])  # opens the database
+        self._go.set()
         while True:
             await self._go.wait()
             self._go = anyio.Event()
             self._working = True
             try:
-                if self._scan:
-                    self._scan = False
-                    for found in await self._missing():
-                        self._waiting.setdefault(found.folder, found)
-                while self._waiting:
-                    await self._some(store)
-            except Exception:  # a database that was lost in the middle, say: whoever writes next tells it
+                await self._round(store)
+            except StoreError as problem:
+                self.look_again()
+                await failed(problem)
+            except Exception:
                 log.exception("journals could not be compared with the database")
-                self._scan = True
-                await anyio.sleep(1)
-                self._go.set()
             finally:
                 self._working = False
-            await store([])
+            if not self._scan:
+                await store([])  # tells that all is done
+
+    async def _round(self, store: Store) -> None:
+        if self._scan:
+            missing = await self._missing()
+            self._scan = False
+            for found in missing:
+                self._waiting.setdefault(found.folder, found)
+            if missing:
+                log.info("journals are read into the database", extra={"count": len(missing)})
+        while self._waiting:
+            await self._some(store)
 
     async def _missing(self) -> list[Found]:
         """The journals whose calls are not in the database as they stand on the disk, the newest first."""
@@ -119,7 +132,7 @@ class CatchUp:
             Found(self._home / CALLS / name) for name in sorted(there, key=lambda name: there[name][1], reverse=True)
         ]
 
-    async def _some(self, store: Callable[[list[Rows]], Awaitable[None]]) -> None:
+    async def _some(self, store: Store) -> None:
         """Read and store the next few journals."""
         made: dict[str, Rows] = {}
         taken = [self._waiting.popitem(last=False)[1] for _ in range(min(TOGETHER, len(self._waiting)))]
@@ -135,7 +148,8 @@ class CatchUp:
     async def _read(self, found: Found) -> Rows | None:
         for _ in range(PATIENCE):
             rows = await anyio.to_thread.run_sync(partial(fold, found.folder, self._prices))
-            if not found.seq or (rows is not None and rows.call["last_seq"] >= found.seq):
+            enough = not found.seq or (rows is not None and rows.call["last_seq"] >= found.seq)
+            if enough or not found.folder.is_dir():
                 break
             await anyio.sleep(0.1)
         return rows

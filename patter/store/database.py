@@ -51,6 +51,7 @@ class Database:
             )
         self._writer: AsyncEngine | None = None
         self._reader: AsyncEngine | None = None
+        self._opening = anyio.Lock()
 
     def __repr__(self) -> str:
         return f"<Database {self.name}>"
@@ -62,8 +63,11 @@ class Database:
 
     async def open(self) -> None:
         """Connect, and make or upgrade the tables. Safe to call again, also after it failed. Raises StoreError."""
-        if self._writer is not None:
-            return
+        async with self._opening:
+            if self._writer is None:
+                await self._open()
+
+    async def _open(self) -> None:
         writer, reader = self._engines()
         opened = False
         try:
@@ -158,8 +162,14 @@ class Database:
     def _make_file(self) -> None:
         """The database of SQLite, for the eyes of its user only: what callers said stands in it."""
         path = Path(str(self._url.database))
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its -wal and -shm take after it
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its -wal and -shm take after it
+        except OSError as error:
+            raise StoreError(
+                f"the database of calls ({self.name}) cannot be opened: {error.strerror}",
+                fix="make its folder one that this user may write",
+            ) from None
 
 
 async def _dispose(*engines: AsyncEngine | None) -> None:

@@ -80,7 +80,7 @@ class Keeper:
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         tasks.start_soon(self._work)
-        tasks.start_soon(self._catch_up.run, self._store)
+        tasks.start_soon(self._catch_up.run, self._store, self._failed)
         self._tasks = tasks
         return self
 
@@ -138,10 +138,22 @@ class Keeper:
             for record in sorted(live, key=lambda record: record.started_at, reverse=True)
         ]
 
+    def unwritten(self) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+        """The rows of calls that go on or are over and not written yet, with the lines of their transcripts."""
+        now = self._clock.now()
+        held = [record for call_id, record in self._calls.items() if call_id not in self._done]
+        return [(record.row_json(self._home, now), record.spoken) for record in held]
+
     def detail(self, call_id: str) -> dict[str, Any] | None:
         """Everything that is known of a call that is in memory, as the API's answer; None for another."""
         record = self._calls.get(call_id)
         return record.detail_json(self._home, self._clock.now()) if record is not None else None
+
+    def unwritten(self) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+        """The calls that the database does not have as they are now: rows as the API's, and the lines of transcripts."""
+        now = self._clock.now()
+        waiting = [record for call_id, record in self._calls.items() if call_id not in self._done]
+        return [(record.row_json(self._home, now), record.lines) for record in waiting]
 
     @property
     def problem(self) -> StoreError | None:
@@ -184,8 +196,6 @@ class Keeper:
     # ------------------------------------------------------------------ writing
 
     async def _work(self) -> None:
-        await self._store([])  # opens it
-        self._catch_up.look_again()
         while True:
             if not self._due:
                 await self._wake.wait()

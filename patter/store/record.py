@@ -119,6 +119,16 @@ class Record:
         """When it began, in seconds since the epoch."""
         return float(self._call["started_at"])
 
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The lines of the transcript by now."""
+        return tuple(line["text"] for line in self._transcript)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was said, line by line."""
+        return tuple(line["text"] for line in self._transcript)
+
     # ------------------------------------------------------------------ what comes of it
 
     def rows(self, *, whole: bool) -> Rows:
@@ -130,7 +140,7 @@ class Record:
         over = self.state == "ended"
         rows = Rows(self._call_row(), None, turns, self._usage_rows(), tools)
         if over:
-            rows.text, rows.spoken = self._text_row(), tuple(line["text"] for line in self._transcript)
+            rows.text, rows.spoken = self._text_row(), self.spoken
         return rows
 
     def row_json(self, home: Path, now: float) -> dict[str, Any]:
