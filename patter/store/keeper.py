@@ -149,12 +149,6 @@ class Keeper:
         record = self._calls.get(call_id)
         return record.detail_json(self._home, self._clock.now()) if record is not None else None
 
-    def unwritten(self) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
-        """The calls that the database does not have as they are now: rows as the API's, and the lines of transcripts."""
-        now = self._clock.now()
-        waiting = [record for call_id, record in self._calls.items() if call_id not in self._done]
-        return [(record.row_json(self._home, now), record.lines) for record in waiting]
-
     @property
     def problem(self) -> StoreError | None:
         """Why the database is behind now; None while it is current."""

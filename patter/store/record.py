@@ -124,11 +124,6 @@ class Record:
         """The lines of the transcript by now."""
         return tuple(line["text"] for line in self._transcript)
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """What was said, line by line."""
-        return tuple(line["text"] for line in self._transcript)
-
     # ------------------------------------------------------------------ what comes of it
 
     def rows(self, *, whole: bool) -> Rows:
