@@ -61,7 +61,7 @@ def text_of(call: Mapping[str, Any], lines: Iterable[str]) -> str:
     made.update(facet(name, str(call.get(name, ""))) for name in FACETS)
     made.add(_ID + _plain(str(call["call_id"]).lower()[:ID_LIMIT]))
     for name in ("caller", "callee"):
-        made.update(_endings(number(str(call.get(name, "")))[:64]))
+        made.update(_endings(str(call.get(name, "")).lower()[:64]))
     return " ".join(sorted(made))
 
 
@@ -72,8 +72,9 @@ def facet(name: str, value: str) -> str:
 
 
 def number(text: str) -> str:
-    """A caller or callee, or a part of one, as it is compared: lower case, without what people write between digits."""
-    return _PUNCTUATION.sub("", text).lower()
+    """A part of a number as it is looked for: in lower case, digits without what people write between them."""
+    bare = _PUNCTUATION.sub("", text)
+    return bare if re.fullmatch(r"\+?[0-9]*", bare) else text.strip().lower()
 
 
 @lru_cache(4096)
@@ -106,6 +107,12 @@ class Question:
     def tsquery(self) -> str:
         """The question in the words of PostgreSQL's."""
         return " & ".join(self._groups(lambda word, start: f"'{word}':*" if start else f"'{word}'", " & ", " | "))
+
+    def finds(self, indexed: str) -> bool:
+        """Whether a call's words (`text_of`) answer it; for calls that no index has."""
+        held = indexed.split(" ")
+        said = bool(self.words) and all(any(word.startswith(_plain(asked)) for word in held) for asked in self.words)
+        return said or bool(self.id_start and any(word.startswith(_ID + _plain(self.id_start)) for word in held))
 
     def _groups(self, term: Any, both: str, either: str) -> Iterator[str]:
         said = both.join(term(_plain(word), True) for word in self.words)

@@ -1,0 +1,176 @@
+"""The questions of the history to the database, for calls that are over.
+
+It owns which index answers what; it refuses to run anything. A list is asked in two steps, for both databases: the keys of the
+page and the total from an index alone, then the page's rows by their keys. An index is always enough: the search index answers
+for words, parts of numbers and filters together, and each order's own index has every column that a list is filtered by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from patter.store.filters import Filter
+from patter.store.schema import calls, texts
+from patter.store.search import LEXEMES, TABLE, number, order_floor
+from patter.store.shapes import COSTS, PLAIN
+
+ROW = [
+    calls.c[name]
+    for name in (
+        *PLAIN,
+        *(f"cost_{name}" for name in COSTS[:-1]),
+        *("unpriced", "latency_avg_ms", "latency_p95_ms", "latency_n", "recording", "carrier_recording", "order_key"),
+    )
+]
+"""The columns of a row of the list."""
+
+FOUND_MANY, NEAR = 20_000, 500
+"""Of so many finds, one of the first so many places is met soon when PostgreSQL walks along the calls; with fewer finds, or
+further down, sorting the finds is quicker, and is never slow."""
+
+_SORTED = {
+    "started_at": calls.c.order_key,
+    "cost_total": calls.c.cost_total,
+    "duration_s": calls.c.duration_s,
+    "p95_latency_ms": calls.c.latency_p95_ms,
+}
+_INDEX: Any = table(TABLE, column("rowid"))
+
+
+class part_of(FunctionElement[Any]):
+    """Where a text stands in another (0: it does not), letter by letter: no wildcards, no locale."""
+
+    inherit_cache = True
+
+
+@compiles(part_of, "sqlite")
+def _instr(element: part_of, compiler: Any, **more: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **more)})"
+
+
+@compiles(part_of, "postgresql")
+def _strpos(element: part_of, compiler: Any, **more: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **more)})"
+
+
+class Ended:
+    """The calls that are over and that a filter means, but those with the keys of `without`."""
+
+    def __init__(self, wanted: Filter, without: Collection[int] = (), *, sqlite: bool) -> None:
+        self.wanted = wanted
+        self._without = list(without)
+        self._sqlite = sqlite
+        self.nothing = wanted.state not in ("", "ended") or (wanted.indexed and wanted.question.nothing)
+        """Whether there can be none, so that nothing need be asked."""
+
+    def count(self) -> Select[Any]:
+        """How many they are."""
+        if not self.wanted.indexed:
+            return select(func.count()).select_from(calls).where(*self._plain())
+        place = _INDEX if self._sqlite else texts
+        return select(func.count()).select_from(place).where(*self._found())
+
+    def keys(self, limit: int, offset: int, found: int) -> Select[Any]:
+        """The keys of a page, in order; `found` is how many there are."""
+        by_age = self.wanted.column == "started_at"
+        if not self.wanted.indexed or not by_age:
+            conditions = self._plain() if not self.wanted.indexed else [calls.c.order_key.in_(self._hits())]
+            return select(calls.c.order_key).where(*conditions).order_by(*self._order()).limit(limit).offset(offset)
+        hits = self._hits()
+        if not self._sqlite and not (found >= FOUND_MANY and offset + limit <= NEAR):
+            cte = hits.cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
+            hits = select(cte.c.id)
+        key = hits.selected_columns[0]
+        return hits.order_by(key if self.wanted.order == "started_at" else key.desc()).limit(limit).offset(offset)
+
+    def after(self, last: Sequence[float] | None, limit: int) -> Select[Any]:
+        """The rows after the one with these values of the order (None: the first ones): for reading all, piece by piece."""
+        conditions = self._plain()
+        if self.wanted.indexed:
+            conditions = [calls.c.order_key.in_(self._hits())]
+        if last is not None:
+            conditions.append(self._beyond(last))
+        return select(*ROW).where(*conditions).order_by(*self._order()).limit(limit)
+
+    def values(self, row: Any) -> tuple[float, ...]:
+        """A row's values of the order, for `after`."""
+        key = row["order_key"]
+        return (key,) if self.wanted.column == "started_at" else (row[_SORTED[self.wanted.column].name], key)
+
+    # ------------------------------------------------------------------ parts
+
+    def _order(self) -> list[ColumnElement[Any]]:
+        key = calls.c.order_key
+        if self.wanted.column == "started_at":
+            return [key.asc() if self.wanted.order == "started_at" else key.desc()]
+        return [_SORTED[self.wanted.column].desc(), key.desc()]
+
+    def _beyond(self, last: Sequence[float]) -> ColumnElement[bool]:
+        key = calls.c.order_key
+        if self.wanted.column == "started_at":
+            return key > last[0] if self.wanted.order == "started_at" else key < last[0]
+        by = _SORTED[self.wanted.column]
+        return and_(by <= last[0], or_(by < last[0], key < last[1]))
+
+    def _within(self, key: ColumnElement[int]) -> list[ColumnElement[bool]]:
+        """The time, and what is left out."""
+        made: list[ColumnElement[bool]] = []
+        if self.wanted.since is not None:
+            made.append(key >= order_floor(self.wanted.since))
+        if self.wanted.until is not None:
+            made.append(key < order_floor(self.wanted.until))
+        if self._without:
+            made.append(key.not_in(self._without))
+        return made
+
+    def _plain(self) -> list[ColumnElement[bool]]:
+        """Conditions on columns that every order's index has (but for a short part of a number)."""
+        made: list[ColumnElement[bool]] = [calls.c.order_key > 0, *self._within(calls.c.order_key)]
+        made += [calls.c[name] == value for name, value in self.wanted.facets.items()]
+        if part := number(self.wanted.number):
+            same = (lambda text: text) if part == part.upper() else func.lower
+            made.append(or_(*(part_of(same(calls.c[name]), part) > 0 for name in ("caller", "callee"))))
+        return made
+
+    def _found(self) -> list[ColumnElement[bool]]:
+        """Conditions on the search index."""
+        question = self.wanted.question
+        if self._sqlite:
+            asked = literal_column(TABLE, String).op("MATCH", is_comparison=True)(bindparam("asked", question.fts5()))
+            return [asked, *self._within(_INDEX.c.rowid)]
+        asked = literal_column(LEXEMES, String).op("@@", is_comparison=True)(
+            cast(bindparam("asked", question.tsquery(), String), TSQUERY)
+        )
+        return [asked, *self._within(texts.c.id)]
+
+    def _hits(self) -> Select[Any]:
+        return select(_INDEX.c.rowid if self._sqlite else texts.c.id).where(*self._found())
+
+
+def rows_of(keys: Sequence[int]) -> Select[Any]:
+    """The rows of a list with these keys, in any order."""
+    return select(*ROW).where(calls.c.order_key.in_(keys))
+
+
+def unfinished(limit: int) -> Select[Any]:
+    """The rows of calls that are not over: of other engines, or not closed yet after an engine was killed."""
+    return select(*ROW).where(calls.c.order_key == 0).order_by(calls.c.started_at.desc()).limit(limit)
