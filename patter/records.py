@@ -26,6 +26,7 @@ from patter.observe.masked import Masked
 from patter.observe.masking import Masking
 from patter.observe.meter import CostMeter
 from patter.observe.prices import Prices
+from patter.observe.prometheus import PrometheusReader
 from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.observe.unfinished import close_unfinished
@@ -72,6 +73,7 @@ class Records:
         self._recordings = Recordings(home, bus, clock) if recording else None
         self._listening = Listening()
         self._meter = CostMeter(bus, clock, prices)
+        self._counted = PrometheusReader()
         self.purse = Purse(bus, clock, self._meter, settings.budget)
         self.engine_id = secrets.token_hex(8)
         self.database = Database(settings.memory, home)
@@ -94,6 +96,7 @@ class Records:
             stack.callback(self._bus.add_sink(MetricsReader(self._bus, self.prices)))
             stack.callback(self._meter.close)
             stack.callback(self._bus.add_sink(self._meter))
+            stack.callback(self._bus.add_sink(self._counted))
             if self._recordings is not None:
                 stack.push_async_callback(self._recordings.aclose)
             await self.purse.__aenter__()
@@ -117,4 +120,6 @@ class Records:
 
     def kept(self) -> Kept:
         """What of all this the API may read and steer."""
-        return Kept(home=self.home, prices=self.prices, listening=self._listening, purse=self.purse)
+        return Kept(
+            home=self.home, prices=self.prices, listening=self._listening, purse=self.purse, scrape=self._counted.text
+        )

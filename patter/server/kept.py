@@ -6,6 +6,7 @@ the API's entries that need it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,3 +23,5 @@ class Kept:
     prices: Prices | None = None
     listening: Listening | None = None
     purse: Purse | None = None
+    scrape: Callable[[], tuple[bytes, str]] | None = None
+    """All that was counted, as text for Prometheus, and its media type. Raises ImportError without the package for it."""

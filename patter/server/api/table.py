@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from patter.observe.prometheus import INSTALL
 from patter.server.api.access_api import AccessApi
 from patter.server.api.calls_api import CallsApi
 from patter.server.api.control_api import ControlApi
@@ -15,6 +16,7 @@ from patter.server.api.dashboard_api import DashboardApi
 from patter.server.api.document_api import DocumentApi
 from patter.server.api.events_api import EventsApi
 from patter.server.api.listening_api import ListeningApi
+from patter.server.api.metrics_api import MetricsApi
 from patter.server.api_port import ApiPort
 from patter.server.calls import CallLog
 from patter.server.desk import Desk
@@ -43,6 +45,7 @@ def call_endpoints(parts: CallParts) -> list[Endpoint]:
         *ControlApi(parts.desk, parts.calls.knows, parts.give_up).endpoints(),
         *EventsApi(EventStream(port.readers)).endpoints(),
         *(ListeningApi(kept.listening).endpoints() if kept.listening is not None else ()),
+        *(MetricsApi(kept.scrape, INSTALL).endpoints() if kept.scrape is not None else ()),
         *AccessApi(port.tokens, port.audit, port.clock).endpoints(),
         *DocumentApi(parts.version).endpoints(),
         *DashboardApi(port).endpoints(),
