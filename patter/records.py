@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -35,10 +36,12 @@ from patter.server.kept import Kept
 from patter.settings import Settings
 from patter.store.database import Database
 from patter.store.keeper import Keeper
+from patter.store.ledger import DayLedger
 
 log = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
+CAUGHT_UP_S = 4.0  # how long a start waits for old journals before a day's budget is reckoned without them
 
 
 class Watched(Protocol):
@@ -74,10 +77,11 @@ class Records:
         self._listening = Listening()
         self._meter = CostMeter(bus, clock, prices)
         self._counted = PrometheusReader()
-        self.purse = Purse(bus, clock, self._meter, settings.budget)
         self.engine_id = secrets.token_hex(8)
         self.database = Database(settings.memory, home)
         self.keeper = Keeper(self.database, home, prices, bus, clock, engine_id=self.engine_id)
+        ledger = DayLedger(self.database, self.engine_id, clock.now(), partial(self.keeper.settled, CAUGHT_UP_S))
+        self.purse = Purse(bus, clock, self._meter, settings.budget, ledger)
         self._stack = AsyncExitStack()
         self._below = AsyncExitStack()  # what stays up until all others have told their last
 

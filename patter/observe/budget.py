@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from patter.bus import Bus
 from patter.clock import Clock
-from patter.events import AgentChanged, BudgetSpent, CallEnded, EndReason, Event, FaultOccurred
+from patter.events import AgentChanged, BudgetSpent, CallEnded, EndReason, Event, FaultOccurred, MemoryChanged
 from patter.exceptions import PatterError
 from patter.models import Budget
 from patter.observe.days import DAY_S, DayBook, Spent
@@ -81,6 +81,7 @@ class Purse:
         self._book = DayBook(meter)
         self._days: dict[int, _Watch] = {}
         self._daily = budget.per_day_usd is not None
+        self._problem = ""
         self._stale = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._meter = meter
@@ -152,6 +153,8 @@ class Purse:
     def _note(self, event: Event) -> None:
         if isinstance(event, CallEnded):
             _cancel(self._guards.pop(event.call_id, None))  # also one that never began
+        elif isinstance(event, MemoryChanged) and self._daily:
+            self._stale.set()
         elif isinstance(event, AgentChanged):
             for call in self._meter.live:
                 if call.call_id == event.call_id:
@@ -276,20 +279,24 @@ class Purse:
 
     # ------------------------------------------------------------------ what others spend
 
-    async def refresh(self) -> None:
-        """Ask now what others have spent today; if nobody can tell, what was known stays."""
-        day = self._today()
+    async def refresh(self) -> bool:
+        """Ask now what others have spent today. False if nobody can tell: what was known stays then."""
+        day, problem = self._today(), ""
         if self._ledger is None:
-            return
+            return False
         try:
             with anyio.fail_after(ASK_S):
                 self._book.learn(day, await self._ledger.spent(day))
-        except (PatterError, TimeoutError) as problem:
-            log.warning("the day's budget counts this engine's calls only: %s", problem or "no answer in time")
+        except (PatterError, TimeoutError) as error:
+            problem = str(error) or "no answer in time"
+        if problem and not self._problem:
+            log.warning("the day's budget counts this engine's calls only: %s", problem)
+        self._problem = problem
         self._look(day)
+        return not problem
 
     async def _keep_fresh(self) -> None:
-        """Ask anew when a call is over: others may have spent meanwhile."""
+        """Ask anew when a call is over, for others may have spent meanwhile, and when all is written that was not."""
         while True:
             await self._stale.wait()
             self._stale = anyio.Event()
