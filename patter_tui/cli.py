@@ -21,6 +21,7 @@ patter-tui serve AGENT          take real calls in the background (also: --statu
 patter-tui call NUMBER AGENT    call somebody; the agent talks
 patter-tui calls                list calls
 patter-tui hangup [CALL_ID]     end a call
+patter-tui dashboard            open the page with live calls, history and analytics in a browser
 patter-tui doctor               check what real calls need, with a fix for each problem
 patter-tui vendors              play OpenAI, Deepgram and ElevenLabs on this machine, for rehearsing without keys
 patter-tui stop                 stop the background engine
@@ -31,6 +32,7 @@ HEADLESS = {
     "call": ("patter_tui.headless.place", "main"),
     "calls": ("patter_tui.headless.listing", "main_calls"),
     "hangup": ("patter_tui.headless.listing", "main_hangup"),
+    "dashboard": ("patter_tui.headless.dashboard", "main"),
 }
 """Commands without a screen: where each is; loaded when it is asked for."""
 

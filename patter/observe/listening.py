@@ -14,7 +14,7 @@ import numpy as np
 
 from patter.audio.convert import Converter
 from patter.audio.format import AudioChunk, AudioFormat
-from patter.observe.recorder import Track
+from patter.observe.stereo import Track
 from patter.ports import CallInfo, Transport
 
 BLOCK_MS = 100  # what a listener gets at a time: five frames, so that fifty listeners cost little

@@ -15,6 +15,7 @@ from patter.server.tokens import Token
 
 IDLE_S = 12 * 3600.0  # a day's work; a page that is open asks now and then
 LONGEST_S = 7 * 24 * 3600.0
+INVITED_S = 60.0  # a program opens the browser at once
 MOST = 500  # sign-ins at once: the one that was used longest ago makes room
 
 
@@ -33,6 +34,7 @@ class Sessions:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._open: OrderedDict[str, Session] = OrderedDict()
+        self._invited: OrderedDict[str, Session] = OrderedDict()
 
     def open(self, token: Token) -> str:
         """A new sign-in; returns the id for the cookie."""
@@ -41,6 +43,19 @@ class Sessions:
             self._open.popitem(last=False)
         self._open[_digest(name)] = Session(token, now, now)
         return name
+
+    def invite(self, token: Token) -> str:
+        """A code by which a browser may sign in once, within `INVITED_S`: addresses are seen by others, tokens are not."""
+        code, now = secrets.token_urlsafe(24), self._clock.now()
+        while len(self._invited) >= MOST:
+            self._invited.popitem(last=False)
+        self._invited[_digest(code)] = Session(token, now, now)
+        return code
+
+    def accept(self, code: str) -> Token | None:
+        """The token that this code stands for; it is worth nothing afterwards. None for one that is used, old or made up."""
+        found = self._invited.pop(_digest(code), None)
+        return found.token if found and self._clock.now() - found.began <= INVITED_S else None
 
     def find(self, name: str) -> Session | None:
         """The sign-in of this id, used now; None if there is none any more."""
@@ -61,8 +76,9 @@ class Sessions:
 
     def close_all_of(self, token: str) -> None:
         """Sign everybody out who came in with the token of this name."""
-        for key in [key for key, session in self._open.items() if session.token.name == token]:
-            del self._open[key]
+        for kept in (self._open, self._invited):
+            for key in [key for key, session in kept.items() if session.token.name == token]:
+                del kept[key]
 
 
 def _digest(name: str) -> str:

@@ -80,6 +80,10 @@ class Tokens:
                 found = token
         return found
 
+    def named(self, name: str) -> Token | None:
+        """The token of this name."""
+        return self._own if self._own is not None and self._own.name == name else self._made.get(name)
+
     def rows(self) -> list[dict[str, Any]]:
         """The tokens of the file, by name."""
         return [self._made[name].row() for name in sorted(self._made)]

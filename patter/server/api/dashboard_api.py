@@ -5,15 +5,17 @@ It owns signing in and out; it refuses to know the page.
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from aiohttp import hdrs, web
 
 from patter.server.answers import Refused, data, json_body
 from patter.server.api_port import TOLD, ApiPort
-from patter.server.auth import INTENT, NOBODY, VISITOR, Visitor
+from patter.server.auth import INTENT, NOBODY, VISITOR, Visitor, visitor_of
 from patter.server.endpoint import Endpoint
 from patter.server.page_routes import ROOT, Page
 from patter.server.schemas import answered, record, words
-from patter.server.sessions import LONGEST_S
+from patter.server.sessions import INVITED_S, LONGEST_S
 from patter.server.tokens import Token
 
 WRONG = web.RequestKey("wrong", bool)  # the token of the address is
@@ -43,15 +45,28 @@ class DashboardApi:
                 answer=done,
                 refusals=(401,),
             ),
+            Endpoint(
+                "POST",
+                "/api/v1/invitations",
+                self.invite,
+                "read",
+                "A way to open the dashboard once, signed in",
+                answer=answered(record({"path": words(200), "valid_s": {"type": "number"}})),
+                refusals=(409,),
+            ),
             Endpoint("POST", f"{ROOT}/logout", self.logout, "open", "Sign a browser out", answer=done, refusals=(403,)),
             *shown,
         ]
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """The page; with `?token=`, first the cookie and the address without it."""
-        if "token" in request.query:
+        """The page; with `?token=` or `?code=`, first the cookie and the address without it."""
+        if shown := request.query.keys() & {"token", "code"}:
             request[TOLD] = True
-            if (token := self._port.gate.tell(request, request.query["token"])) is not None:
+            if "token" in shown:
+                token = self._port.gate.tell(request, request.query["token"])
+            else:
+                token = self._port.sessions.accept(request.query["code"])
+            if token is not None:
                 return self._signed(request, web.Response(status=303, headers={hdrs.LOCATION: ROOT}), token)
             request[WRONG] = True
         answer = await self._page.show(request)
@@ -65,6 +80,14 @@ class DashboardApi:
         if token is None:
             raise Refused(401, f"This is no token of this server ({self._port.gate.door.hint}).")
         return self._signed(request, data({}), token)
+
+    async def invite(self, request: web.Request) -> web.StreamResponse:
+        """A path that a program opens in a browser: whoever sees that address later can do nothing with it."""
+        token = self._port.tokens.named(visitor_of(request).token)
+        if token is None:
+            raise Refused(409, "Nobody needs to sign in from here: open /dashboard.")
+        path = f"{ROOT}?{urlencode({'code': self._port.sessions.invite(token)})}"
+        return data({"path": path, "valid_s": INVITED_S})
 
     async def logout(self, request: web.Request) -> web.StreamResponse:
         """The sign-in is over, here and in the browser."""

@@ -77,7 +77,7 @@ def test_an_agent_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys
     assert cli.main(["nowhere.toml"]) == 2
     assert "There is no agent file nowhere.toml." in capsys.readouterr().err
     assert cli.main(["tset"]) == 2
-    assert "Commands are: test, serve, call, calls, hangup, doctor, vendors, stop, paths." in capsys.readouterr().err
+    assert "Commands are: test, serve, call, calls, hangup, dashboard, doctor, vendors, stop, paths." in capsys.readouterr().err
 
 
 def test_an_unknown_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
