@@ -6,6 +6,7 @@ before the guardrails have passed it, and the next sentence is asked for while t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import anyio
@@ -62,13 +63,15 @@ class Mouth:
         self.blocked = False
         """Whether a guardrail ended the reply: nothing more of it may be spoken."""
 
-    def write(self, text: str) -> None:
-        """More of the reply's text, as the model writes it."""
+    def write(self, text: str) -> bool:
+        """More of the reply's text, as the model writes it. Returns whether it completed a sentence."""
         if text.strip():
             self.began = True
             self._reach("first_token")
-        for sentence in self._cutter.push(text):
+        sentences = self._cutter.push(text)
+        for sentence in sentences:
             self._say(sentence)
+        return bool(sentences)
 
     def pause(self) -> None:
         """The model stops for a moment (a tool): speak what there is."""
@@ -119,7 +122,9 @@ class Mouth:
                     now = self._clock.now()
                     self._tell(ReplyAudio(self._reply_id, piece, "" if self._sounding else sentence))
                     self._reach("first_audio", now)  # the caller hears it before anybody is told
-                    self._sounding = True
+                    if not self._sounding:
+                        self._sounding = True
+                        await asyncio.sleep(0)  # and before more of it is read: some loops send when the tasks rest
                 elif isinstance(piece, Spent):
                     charged = True
                     self._used(synthesizer, piece)

@@ -57,6 +57,7 @@ LONGEST_WAIT_S = 2.0  # a model that asks to be left alone for longer is out for
 LATE_S = 3.0  # who has heard silence for so long is not made to wait for another try
 TOOL_ROUNDS = 8  # a model that asks for tools more often than this within one reply is going round in circles
 STEPS_TO_ASK = 3  # turns of the loop: the reply's task begins, the HTTP client's own task writes, the loop sends
+STEPS_TO_SPEAK = 2  # the voice's task asks for the sentence, the loop sends: before more of the text is read
 FINAL_TOOLS = frozenset({"end_call"})  # after these the model is not asked for more words
 
 
@@ -311,7 +312,9 @@ class Pipeline:
         async with aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, TextDelta):
-                    mouth.write(piece.text)
+                    if mouth.write(piece.text):
+                        for _ in range(STEPS_TO_SPEAK):
+                            await asyncio.sleep(0)
                     if mouth.blocked:
                         break
                 elif isinstance(piece, ToolRequest):

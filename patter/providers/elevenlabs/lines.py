@@ -146,9 +146,11 @@ class Line:
         try:
             async with aclosing(self.socket.messages()) as messages:  # type: ignore[type-var]
                 async for text in messages:
-                    self._take(text)
+                    wanted = self._take(text)
                     if self.error is not None or (own is not None and own.items):
                         return
+                    if wanted:
+                        await asyncio.sleep(0)  # a first sound does not wait until all that came with it has been read
             self.end(ELEVENLABS.broken("tts", ConnectionResetError()))
         except ProviderError as error:
             self.end(error)
@@ -164,21 +166,24 @@ class Line:
                     inbox.wake()
                     break
 
-    def _take(self, text: str | bytes) -> None:
+    def _take(self, text: str | bytes) -> bool:
+        """Put a message where it belongs; returns whether its sentence was waiting for it."""
         self._heard_at = self._clock.now()
         message = read(text)
         if isinstance(message, Fault):
             log.warning("the vendor's socket reports a fault", extra={"code": message.code})
             self.end(self._told(message))
-            return
+            return False
         inbox = self._inboxes.get(message.context) if message is not None else None
         if inbox is None or message is None:
-            return
+            return False
         if message.final:
             del self._inboxes[message.context]
+        waited = inbox.waiting and not inbox.left
         if not inbox.left:
             inbox.items.append(message)
             inbox.wake()
+        return waited
 
 
 class Lines:
