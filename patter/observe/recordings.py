@@ -34,13 +34,20 @@ class Recordings:
         if transport.abilities.plays is None:
             return ()
         path = call_folder(self._home, call.call_id) / FILE
-        recorder = Recorder(path, self._clock, saved=partial(self._saved, call.call_id))
+        recorder = Recorder(
+            path,
+            self._clock,
+            saved=partial(self._saved, call.call_id),
+            over=lambda: self._over(call.call_id),
+        )
         self._open[call.call_id] = recorder
         return (recorder,)
 
     def _saved(self, call_id: str, path: str, duration_s: float) -> None:
-        self._open.pop(call_id, None)
         self._bus.publish(RecordingSaved(call_id=call_id, path=path, duration_s=round(duration_s, 3)))
+
+    def _over(self, call_id: str) -> None:
+        self._open.pop(call_id, None)
 
     async def aclose(self) -> None:
         """Wait until the files of all calls, which are over, are whole."""
