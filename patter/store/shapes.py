@@ -75,7 +75,7 @@ def turn_json(turn: Row) -> dict[str, Any]:
 def usage_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """What was used of whom, one entry for each stage, provider and model."""
     made: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["stage"], row["provider"], row["model"], row["amount"])):
         key = (row["stage"], row["provider"], row["model"])
         entry = made.setdefault(
             key, {"stage": key[0], "provider": key[1], "model": key[2], "amounts": {}, "cost": 0.0, "priced": True}
