@@ -216,7 +216,7 @@ class Sender:
         for start in dice.integers(0, count, int(seconds / 60)):
             kept[start : start + 5] = False  # a burst of losses every minute
         mark = np.diff(np.floor(spoken / MARK_EVERY_S), prepend=0) > 0
-        kept |= mark
+        kept |= mark | np.roll(mark, 1)  # on which side of a loss a late frame stood, nobody can tell
         self.frames = [(float(at), bool(loud)) for at, loud in zip(self.came[kept], mark[kept], strict=True)]
         self.marks = spoken[mark]
         """When the end of each marked frame was spoken."""
