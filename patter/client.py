@@ -27,6 +27,7 @@ from patter.models import (
     IncomingMessage,
     LLMConfig,
     McpServer,
+    Memory,
     OnMessage,
     RealtimeConfig,
     Recovery,
@@ -42,7 +43,7 @@ from patter.server.front_door import LineSettings
 from patter.server.home import usual_home
 from patter.server.orders import RING_TIMEOUT_S, Order
 from patter.server.stop_signals import stop_signals
-from patter.settings import PRICES
+from patter.settings import PRICES, checked_memory
 from patter.station import Plan, SharedLine, Station
 from patter.terminal.call import TerminalCall
 
@@ -74,6 +75,7 @@ class Patter:
         webhook_secret: str = "",
         webhook_reach: str = "public",
         budget: Budget | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """`telnyx_public_key` (base64; else $TELNYX_PUBLIC_KEY) proves that webhooks are Telnyx'; `telnyx_codec` is what
         Telnyx is sent: "PCMU", "PCMA" or "L16". `carrier_api` is another address of the carrier's REST API, such as a
@@ -85,7 +87,8 @@ class Patter:
         webhooks may reach: "loopback", "private", or networks such as "10.1.0.0/16"; several joined by commas.
 
         `budget` is what a call, and all calls of a day, may cost: at the limit the caller hears its farewell and the call ends.
-        Prices are the shipped list with the home's prices.toml over it, and `pricing` over both."""
+        Prices are the shipped list with the home's prices.toml over it, and `pricing` over both. `memory` says where calls are
+        kept, for how long, and what of them is masked."""
         self._carrier = builders.choose_carrier(
             mode, twilio_sid, twilio_token, telnyx_key, telnyx_connection_id, phone_number, webhook_url,
             telnyx_public_key=telnyx_public_key, telnyx_codec=telnyx_codec, carrier_api=carrier_api,
@@ -102,6 +105,7 @@ class Patter:
         self._prices = Prices.load(pricing, file=sheets if sheets.is_file() else None)
         self._budget = budget or Budget()
         builders.check_budget(self._budget)
+        self._memory = checked_memory(memory or Memory())
         self._serving: SharedLine | None = None
 
     def agent(
@@ -264,8 +268,11 @@ class Patter:
 
         Raises TypeError if `agent` is no Agent, ValueError for a wrong port, a missing `webhook_url` or a tunnel that would
         show an open dashboard, PatterConnectionError without a carrier, if the port is taken or the tunnel cannot be opened,
-        and PatterError if the carrier refuses, or a provider of the agent does for certain (a wrong key). There is no dashboard
-        yet: `dashboard` and `dashboard_token` are checked only.
+        and PatterError if the carrier refuses, or a provider of the agent does for certain (a wrong key).
+
+        With `dashboard` the page (/dashboard) and the API (/api/v1) are on the same port, for who has the `dashboard_token`:
+        `Authorization: Bearer …`, or the page's form. Without a token they are only for this machine's own user, who opens
+        http://127.0.0.1:PORT/dashboard; they close for everybody as soon as a proxy is found to hide where requests are from.
         """
         _check_is_agent(agent)
         for number, other in (agents or {}).items():
@@ -289,7 +296,10 @@ class Patter:
         answering = (agent, *(agents or {}).values())
         try:
             with plain_errors(), stop_signals(serving.ask_to_stop):
-                async with Station(self._plan(settings, callbacks, *answering)) as station:
+                plan = replace(
+                    self._plan(settings, callbacks, *answering), dashboard=dashboard, dashboard_token=dashboard_token
+                )
+                async with Station(plan) as station:
                     station.answer(self._phone_number, agent, on_message)
                     for number, other in (agents or {}).items():
                         station.answer(number, other, on_message)
@@ -305,7 +315,7 @@ class Patter:
 
     def _plan(self, settings: LineSettings, callbacks: Callbacks, *agents: Agent) -> Plan:
         home = self._home / "serve" / self._phone_number.removeprefix("+")
-        return Plan(settings, home, self._keys, self._prices, callbacks, agents, self._budget)
+        return Plan(settings, home, self._keys, self._prices, callbacks, agents, self._budget, self._memory)
 
     async def test(
         self,

@@ -13,7 +13,6 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import NoReturn, Unpack
 
@@ -35,6 +34,7 @@ from patter.server.front_door import Joined, LineSettings
 from patter.server.home import usual_home
 from patter.server.host import Options, Parts, host
 from patter.server.twilio_routes import Files
+from patter.server.version import installed_version
 from patter.settings import load
 
 EPILOG = """\
@@ -71,18 +71,11 @@ def _options(arguments: Sequence[str] | None) -> Options:
     return Options(
         home=chosen.home or usual_home(),
         agents_dir=chosen.agents.expanduser().absolute(),
-        version=_version(),
+        version=installed_version(),
         port=chosen.port,
         agent_files=tuple(chosen.agent),
         linger_s=chosen.linger,
     )
-
-
-def _version() -> str:
-    try:
-        return metadata.version("patter")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "0"
 
 
 @asynccontextmanager

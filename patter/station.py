@@ -24,10 +24,11 @@ from patter.clock import Clock
 from patter.events import CallEnded, CallPlaced, CallStarted, Event
 from patter.exceptions import PatterConnectionError, PatterError
 from patter.exchange import join
-from patter.models import Agent, Budget, Callback, OnMessage
+from patter.models import Agent, Budget, Callback, Memory, OnMessage
 from patter.observe.cost import Prices
 from patter.ports import CallInfo, Transport
 from patter.records import Records
+from patter.server.dashboard import Dashboard
 from patter.server.desk import CallSession, Casting, Desk, Route
 from patter.server.front_door import FrontDoor, LineSettings
 from patter.server.listener import PortInUse, listen
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a station is told. `home` is where journals and recordings go; `agents` are looked at before anybody is told
-    that the line is open."""
+    that the line is open. `dashboard`: with the API and its page on the line's port, for who has the `dashboard_token`."""
 
     settings: LineSettings
     home: Path
@@ -49,6 +50,9 @@ class Plan:
     callbacks: Callbacks = field(default_factory=Callbacks)
     agents: tuple[Agent, ...] = ()
     budget: Budget = field(default=Budget())
+    memory: Memory = field(default=Memory())
+    dashboard: bool = False
+    dashboard_token: str = field(default="", repr=False)
 
 
 class Station:
@@ -79,7 +83,7 @@ class Station:
                 raise PatterConnectionError(str(error)) from None
             stack.callback(listener.close)
             records = Records(
-                plan.home, self._bus, self._clock, plan.prices, Settings(budget=plan.budget),
+                plan.home, self._bus, self._clock, plan.prices, Settings(memory=plan.memory, budget=plan.budget),
                 recording=plan.settings.recording,
             )  # fmt: skip
             self._records = await stack.enter_async_context(records)
@@ -94,7 +98,11 @@ class Station:
             desk = Desk(self._bus, self._open_call, foresight=self._workshop, purse=records.purse)
             await stack.enter_async_context(desk)
             joined = join(plan.settings, desk, self, self._clock, self._bus, http)
-            self._door = await stack.enter_async_context(FrontDoor(plan.settings, listener, joined, desk))
+            shown = None
+            if plan.dashboard:
+                shown = Dashboard(records.kept(), self._bus, self._clock, desk, plan.dashboard_token)
+            door = FrontDoor(plan.settings, listener, joined, desk, shown)
+            self._door = await stack.enter_async_context(door)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             tasks.start_soon(self._warm)

@@ -19,7 +19,8 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.server.answers import Handler, Refused
 from patter.server.audit import Audit
-from patter.server.auth import Door, Gate, visitor_of
+from patter.server.auth import NOBODY, Door, Gate, visitor_of
+from patter.server.crowd import CROWD
 from patter.server.endpoint import Endpoint, endpoint_of, mount
 from patter.server.event_readers import EventReaders
 from patter.server.sessions import Sessions
@@ -84,6 +85,8 @@ class ApiPort:
         passing = request.path.startswith((*self.gate.door.passing, *self.gate.door.carriers))
         if passing and endpoint_of(request) is None:
             return
+        if visitor_of(request) != NOBODY and CROWD in request.app:
+            request.app[CROWD].spare(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         self._note(request, response.status)

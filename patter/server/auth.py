@@ -28,7 +28,7 @@ INTENT = "X-Patter"
 UNPACED = ("/health", "/ready")
 """Whoever watches over the engine is always answered."""
 
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _PROXIED = ("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "CF-Ray")
 
 
@@ -78,7 +78,7 @@ class Door:
     def open_to(self, public: str, *, https: bool = True) -> None:
         """From now on it is reached at this public host too."""
         self.public, self.https = public.lower().removesuffix(":443" if https else ":80"), https
-        own = [f"{name}:{self.port}" for name in _LOOPBACK]
+        own = [f"{name}:{self.port}" for name in LOOPBACK]
         self.hosts = frozenset([*own, *([self.public] if self.public else ())])
         outside = [f"{'https' if https else 'http'}://{self.public}"] if self.public else []
         self.origins = frozenset([*(f"http://{host}" for host in own), *outside])
@@ -113,12 +113,12 @@ class Gate:
 
     def check(self, request: web.Request) -> None:
         """Raise Refused unless the request may come in; whoever comes in is noted in it."""
-        if request.path.startswith(self.door.passing):
+        endpoint = endpoint_of(request)
+        if endpoint is None and request.path.startswith(self.door.passing):
             return
         self._check_names(request)
-        if request.path.startswith(self.door.carriers):
+        if endpoint is None and request.path.startswith(self.door.carriers):
             return
-        endpoint = endpoint_of(request)
         needed: Role = endpoint.role if endpoint else "read"
         visitor = NOBODY if needed == "open" else self.recognise(request, needed)
         request[VISITOR] = visitor
@@ -187,7 +187,7 @@ class Gate:
     def is_here(self, request: web.Request) -> bool:
         """Whether a request comes from this very machine and through no proxy."""
         loopback = (request.remote or "") in ("127.0.0.1", "::1")
-        local = request.headers.get(hdrs.HOST, "").lower() in {f"{name}:{self.door.port}" for name in _LOOPBACK}
+        local = request.headers.get(hdrs.HOST, "").lower() in {f"{name}:{self.door.port}" for name in LOOPBACK}
         passed_on = any(name in request.headers for name in _PROXIED) or any(
             name.lower().startswith(("x-forwarded-", "cf-")) for name in request.headers
         )

@@ -30,6 +30,7 @@ class Crowd:
     def __init__(self) -> None:
         self._server: web.Server
         self._known: set[RequestHandler] = set()
+        self._spared: set[RequestHandler] = set()
         self._unread: set[RequestHandler] = set()
         self._full = False
         self._sweep: asyncio.TimerHandle
@@ -58,10 +59,15 @@ class Crowd:
         """The connection of this request has shown the token of a call: it is no stranger any more."""
         self._known.add(request.protocol)
 
+    def spare(self, request: web.Request) -> None:
+        """The connection of this request has shown a token of ours: it may read slowly, and makes room like any stranger."""
+        self._spared.add(request.protocol)
+
     def enter(self) -> RequestHandler | None:
         """Who serves a connection that has just been opened; None if there is no room for it."""
         here = [one for one in self._server.connections if one.transport and not one.transport.is_closing()]
         self._known.intersection_update(here)
+        self._spared.intersection_update(here)
         strangers = [one for one in here if one not in self._known]
         full = len(strangers) >= STRANGERS or len(here) >= CONNECTIONS
         if full and not self._full:
@@ -86,7 +92,7 @@ class Crowd:
 
     def _takes_nothing(self, one: RequestHandler) -> bool:
         pipe = one.transport  # of whichever loop: not every loop's transports are asyncio's by birth
-        if pipe is None or not pipe.get_write_buffer_size():
+        if pipe is None or not pipe.get_write_buffer_size() or one in self._spared:
             return False
         return pipe.is_closing() or one not in self._known
 

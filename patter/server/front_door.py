@@ -1,8 +1,9 @@
-"""The public door of one phone line: a carrier's webhooks and media sockets on a port of their own, and nothing else.
+"""The public door of one phone line: a carrier's webhooks and media sockets on a port of their own, and the dashboard if it
+is given one.
 
 It owns the port, the tunnel, the number's webhook and the graceful end of the line's calls; it refuses to know which carrier
-it is and how a call is put together. There is no API on this port: whoever reaches it from outside meets only routes whose
-handlers demand the carrier's proofs.
+it is and how a call is put together. Without a dashboard there is no API on this port: whoever reaches it from outside meets
+only routes whose handlers demand the carrier's proofs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from patter.audio.format import AudioFormat
 from patter.builders import Carrier, check_number
 from patter.exceptions import PatterConnectionError, PatterError
 from patter.server.answers import BODY_LIMIT, sentences
+from patter.server.api_port import ApiPort
 from patter.server.crowd import CROWD, Crowd
+from patter.server.dashboard import Dashboard
 from patter.server.desk import Desk, LiveCall, Route
 from patter.server.listener import guarded
 from patter.server.number_setup import NumberSetup
@@ -102,7 +105,14 @@ class Joined:
 class FrontDoor:
     """`async with FrontDoor(…) as door:` answers calls on `listener`, which becomes its own, until it is left."""
 
-    def __init__(self, settings: LineSettings, listener: socket.socket, joined: Joined, desk: Desk) -> None:
+    def __init__(
+        self,
+        settings: LineSettings,
+        listener: socket.socket,
+        joined: Joined,
+        desk: Desk,
+        dashboard: Dashboard | None = None,
+    ) -> None:
         self.settings = settings
         self.public_url = public_address(settings.host) if settings.host else ""
         self.notes: tuple[str, ...] = ()
@@ -114,6 +124,7 @@ class FrontDoor:
         self._listener = listener
         self._joined = joined
         self._desk = desk
+        self._dashboard = dashboard
         self._numbers: dict[str, Route] = {}
         self._open = False
         self._hurry = anyio.Event()
@@ -132,11 +143,16 @@ class FrontDoor:
             app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
             crowd = app[CROWD] = Crowd()
             app.add_routes([web.get("/health", self._health), *self._joined.routes.routes()])
+            api = await self._show(app, stack)
             await stack.enter_async_context(crowd.served(guarded(app), self._listener))
+            if api is not None:
+                stack.callback(api.readers.close)
             if settings.tunnel:
                 tunnel = self.tunnel = await stack.enter_async_context(open_tunnel(self.port))
                 self.public_url = public_address(tunnel.host)
             self._joined.routes.public = self.public_url
+            if self._dashboard is not None:
+                self._dashboard.reached_at(self.public_url)
             if settings.take_number:
                 await self._take_number(stack)
             stack.callback(self._forget_numbers)
@@ -150,6 +166,13 @@ class FrontDoor:
         for live in self._calls():  # one may have come up while the others said goodbye
             await live.session.hang_up("engine_stopped", "The phone line was closed.")
         await self._stack.__aexit__(*error)
+
+    async def _show(self, app: web.Application, stack: AsyncExitStack) -> ApiPort | None:
+        """Put the dashboard, if there is to be one, on this port."""
+        if self._dashboard is None:
+            return None
+        shown = self._dashboard.on(app, self.port, self.identity, self.give_up, tunnel=self.settings.tunnel)
+        return await stack.enter_async_context(shown)
 
     async def _take_number(self, stack: AsyncExitStack) -> None:
         setup = await self._joined.point(self.public_url)
