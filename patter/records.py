@@ -34,6 +34,7 @@ from patter.observe.unfinished import close_unfinished
 from patter.ports import AudioTap, CallInfo, Transport
 from patter.server.kept import Kept
 from patter.settings import Settings
+from patter.store.books import Books
 from patter.store.database import Database
 from patter.store.keeper import Keeper
 from patter.store.ledger import DayLedger
@@ -125,5 +126,11 @@ class Records:
     def kept(self) -> Kept:
         """What of all this the API may read and steer."""
         return Kept(
-            home=self.home, prices=self.prices, listening=self._listening, purse=self.purse, scrape=self._counted.text
+            home=self.home,
+            prices=self.prices,
+            listening=self._listening,
+            purse=self.purse,
+            books=Books(self.database),
+            budget_file=self.settings.file,
+            scrape=self._counted.text,
         )

@@ -5,6 +5,7 @@ It owns the file's keys and their checks; it refuses to know what becomes of the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -29,6 +30,8 @@ class Settings:
     memory: Memory = field(default=Memory())
     budget: Budget = field(default=Budget())
     prices: Path | None = None
+    file: Path | None = None
+    """Where changes of them are written; None: nowhere, they last until the process ends."""
 
 
 def load(home: Path, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -47,7 +50,39 @@ def load(home: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         memory = replace(memory, database=url)
     budget = checked_budget(Budget(**_section(path, table, "budget", Budget)), f"{path}: budget.")
     prices = home / PRICES
-    return Settings(memory, budget, prices if prices.is_file() else None)
+    return Settings(memory, budget, prices if prices.is_file() else None, path)
+
+
+def write_budget(path: Path, budget: Budget) -> None:
+    """Put these limits into the settings file; all else of it, comments too, stays as it is (blocking).
+
+    Raises SettingsError when the file cannot be written, or is written in a way that only a person can change."""
+    try:
+        text = path.read_text("utf-8") if path.exists() else ""
+        changed = _with_budget(text, budget)
+        before, after = tomllib.loads(text), tomllib.loads(changed)
+        wanted = {item.name: value for item in fields(Budget) if (value := getattr(budget, item.name)) is not None}
+        if after != before | {"budget": wanted}:
+            raise SettingsError(f"{path}: [budget] is written in an unusual way: change it by hand")
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_text(changed, "utf-8")
+        os.replace(fresh, path)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be changed: {error}") from None
+
+
+def _with_budget(text: str, budget: Budget) -> str:
+    lines = text.splitlines()
+    keys = [item.name for item in fields(Budget)]
+    told = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key in keys if (value := getattr(budget, key)) is not None]
+    heads = [number for number, line in enumerate(lines) if re.match(r"\s*\[\s*budget\s*\]", line)]
+    if not heads:
+        return "\n".join([*lines, *([""] if lines else []), "[budget]", *told]) + "\n"
+    start = heads[0] + 1
+    ends = (number for number in range(start, len(lines)) if re.match(r"\s*\[", lines[number]))
+    end = next(ends, len(lines))
+    rest = [line for line in lines[start:end] if not re.match(rf"\s*({'|'.join(keys)})\s*=", line)]
+    return "\n".join([*lines[:start], *told, *rest, *lines[end:]]) + "\n"
 
 
 def checked_memory(memory: Memory, where: str = "memory.") -> Memory:

@@ -13,6 +13,7 @@ from pathlib import Path
 from patter.observe.budget import Purse
 from patter.observe.listening import Listening
 from patter.observe.prices import Prices
+from patter.store.books import Books
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,5 +24,8 @@ class Kept:
     prices: Prices | None = None
     listening: Listening | None = None
     purse: Purse | None = None
+    budget_file: Path | None = None
+    """Where a changed budget is written; None: it lasts until the process ends."""
+    books: Books | None = None
     scrape: Callable[[], tuple[bytes, str]] | None = None
     """All that was counted, as text for Prometheus, and its media type. Raises ImportError without the package for it."""

@@ -17,6 +17,7 @@ from patter.server.api.document_api import DocumentApi
 from patter.server.api.events_api import EventsApi
 from patter.server.api.listening_api import ListeningApi
 from patter.server.api.metrics_api import MetricsApi
+from patter.server.api.money_api import MoneyApi
 from patter.server.api_port import ApiPort
 from patter.server.calls import CallLog
 from patter.server.desk import Desk
@@ -46,6 +47,7 @@ def call_endpoints(parts: CallParts) -> list[Endpoint]:
         *EventsApi(EventStream(port.readers)).endpoints(),
         *(ListeningApi(kept.listening).endpoints() if kept.listening is not None else ()),
         *(MetricsApi(kept.scrape, INSTALL).endpoints() if kept.scrape is not None else ()),
+        *MoneyApi(kept.prices, kept.purse, kept.books, port.clock, kept.budget_file).endpoints(),
         *AccessApi(port.tokens, port.audit, port.clock).endpoints(),
         *DocumentApi(parts.version).endpoints(),
         *DashboardApi(port).endpoints(),
