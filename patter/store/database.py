@@ -24,7 +24,7 @@ from patter.store.address import database_url, shown
 from patter.store.failures import failure
 from patter.store.migrations import upgrade
 
-BUSY_MS = 3_000  # another program may hold the file for a moment, such as a backup; longer is told and tried again
+BUSY_MS = 1_500  # another program may hold the file for a moment, such as a backup; longer is told and tried again
 READERS = 4  # connections for reading: more only wait for the same disk
 CONNECT_S = 10
 MIGRATING = 0x70617474  # PostgreSQL's advisory lock: two engines that start at once do not both make the tables
@@ -167,8 +167,8 @@ class Database:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its -wal and -shm take after it
         except OSError as error:
             raise StoreError(
-                f"the database of calls ({self.name}) cannot be opened: {error.strerror}",
-                fix="make its folder one that this user may write",
+                f"the database of calls cannot be made in {path.parent}: {error.strerror}",
+                fix="give it a folder that this user may write",
             ) from None
 
 

@@ -65,7 +65,7 @@ class Keeper:
         self._done: OrderedDict[str, None] = OrderedDict()  # ended, written, still in `_calls`
         self._due: OrderedDict[str, None] = OrderedDict()  # to be written, the longest waiting first
         self._dropped = 0  # ended calls that were let go while they waited
-        self._writing = False
+        self._in_hand = 0  # calls that are being written
         self._problem: StoreError | None = None
         self._failures = 0
         self._wake = anyio.Event()
@@ -157,17 +157,17 @@ class Keeper:
     @property
     def waiting(self) -> int:
         """How many calls have something that is not written yet."""
-        return len(self._due) + self._dropped
+        return len(self._due) + self._in_hand + self._dropped
 
     async def flushed(self, within_s: float = 1.0) -> bool:
         """Have written by now what has happened before: for readers who must see it. False if that took too long."""
         self._hurry.set()
         with anyio.move_on_after(within_s):
-            while self._due or self._writing:
+            while self._due or self._in_hand:
                 if self._problem is not None:
                     return False
                 await self._moved.wait()
-        return not self._due and not self._writing
+        return not self._due and not self._in_hand
 
     async def settled(self, within_s: float = 30.0) -> bool:
         """The same, with the journals of earlier engines. False if that took too long."""
@@ -204,7 +204,7 @@ class Keeper:
         """Write these calls as they are now."""
         sizes = await anyio.to_thread.run_sync(self._journal_sizes, batch)
         made: list[Rows] = []
-        self._writing = True
+        self._in_hand = len(batch)
         try:
             for call_id, size in zip(batch, sizes, strict=True):
                 if call_id in self._due:  # it was not let go meanwhile
@@ -217,7 +217,7 @@ class Keeper:
             await anyio.to_thread.run_sync(find_words, made)
             await self._store(made)
         finally:
-            self._writing = False
+            self._in_hand = 0
         for rows in made:
             self._settle(rows.call["call_id"])
         self._came_back()
@@ -280,7 +280,7 @@ class Keeper:
     def _came_back(self) -> None:
         """Something was written: when nothing waits any more, that is told."""
         self._failures = 0
-        if self._problem is not None and not self._due and not self._writing:
+        if self._problem is not None and not self._due and not self._in_hand:
             if self._dropped:
                 self._dropped = 0
                 self._catch_up.look_again()
@@ -303,7 +303,7 @@ class Keeper:
         self._stopping.set()
         self._hurry.set()
         with anyio.move_on_after(LAST_TRY_S):
-            while (self._due or self._writing) and not self._gave_up:
+            while (self._due or self._in_hand) and not self._gave_up:
                 await self._moved.wait()
-        if self._due or self._writing:
+        if self._due or self._in_hand:
             log.warning("calls are not in the database: the next start reads their journals")
