@@ -16,6 +16,7 @@ from patter.clock import Clock
 from patter.events import Event
 from patter.observe.journal import Journal
 from patter.server.app import Server, Setup
+from patter.server.kept import Kept
 from patter.server.line_desk import Join, no_carriers
 from patter.server.listener import listen
 from tests.support.fake_calls import FakeCalls
@@ -73,7 +74,12 @@ class Rig:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, *, capacity: int = 10, bus: Bus | None = None, join: Join = no_carriers
+    folder: Path,
+    *,
+    capacity: int = 10,
+    bus: Bus | None = None,
+    join: Join = no_carriers,
+    kept: Kept | None = None,
 ) -> AsyncIterator[Rig]:
     """A server whose home and agents (one: "desk") are under `folder`."""
     agents = folder / "agents"
@@ -90,7 +96,7 @@ async def serving(
     )
     try:
         async with (
-            Server(setup, listen(), bus, clock, calls.open_call, calls.rungs, join) as server,
+            Server(setup, listen(), bus, clock, calls.open_call, calls.rungs, join, kept=kept) as server,
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client,
         ):
             yield Rig(server, bus, calls, client, agents)
