@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -148,10 +149,17 @@ async def test_a_deleted_database_is_made_again_from_the_journals(tmp_path: Path
     async with office(tmp_path, Memory()) as again:
         again.call("CB1", agent="bob")  # a new call waits for nothing
         assert await again.keeper.flushed(20)
-        await again.keeper.forget(["CB1"])
+        assert "CB1" in {row["call_id"] for row in await again.rows(schema.calls)}
         await again.written()
-        assert await again.sums() == before
-        assert await again.rows(schema.calls) == [row | {"engine_id": "one"} for row in calls]
+        sums = await again.sums()
+        assert {name: [row for row in rows if row["agent"] == "amy"] for name, rows in sums.items()} == before
+        made_again = [row for row in await again.rows(schema.calls) if row["agent"] == "amy"]
+        assert [_known(row) for row in made_again] == [_known(row) for row in calls]
+
+
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without how much of its journal was on the disk when it was made."""
+    return {name: value for name, value in row.items() if name != "journal_bytes"}
 
 
 async def test_a_call_that_ends_in_a_torn_journal_keeps_what_stands_before_the_tear(tmp_path: Path) -> None:
