@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from patter.clock import Clock
 from patter.store.database import Database
 from patter.store.filters import Filter
-from patter.store.queries import Ended, rows_of, unfinished
+from patter.store.queries import Ended, unfinished
 from patter.store.schema import agent_versions, calls, texts, tool_calls, turns, usage
 from patter.store.search import order_key
 from patter.store.shapes import call_json, detail_json
@@ -77,14 +77,15 @@ class History:
         """`limit` rows after the first `offset`."""
         held = self._memory.unwritten()
         ended = self._ended(wanted, held)
+        rows: list[dict[str, Any]] = []
         async with self._database.read() as connection:
-            first = await self._unwritten(connection, wanted, held)
-            total = 0 if ended.nothing else (await connection.scalar(ended.count())) or 0
+            total, others = (await connection.execute(ended.counts())).one()
+            first = await self._unwritten(connection, wanted, held, others)
             start = max(0, offset - len(first))  # of the database's rows: so many at most stand before the page
-            keys: list[int] = []
-            if start < total:
-                keys = list(await connection.scalars(ended.keys(offset - start + limit, start, total)))
-            rows = await self._rows(connection, keys)
+            if start < total and limit:
+                rows = await _read(connection, ended.page(offset - start + limit, start, total))
+        now = self._clock.now()
+        rows = [call_json(row, self._home, now) for row in rows]
         known = {row["call_id"] for row in first}
         rows = [row for row in rows if row["call_id"] not in known]  # it was written between the two questions
         return Page(_merged(wanted, first, rows, start, offset)[:limit], total + len(first))
@@ -111,7 +112,7 @@ class History:
         held = self._memory.unwritten()
         ended = self._ended(wanted, held)
         async with self._database.read() as connection:
-            first = await self._unwritten(connection, wanted, held)
+            first = await self._unwritten(connection, wanted, held, UNFINISHED)
         known = {row["call_id"] for row in first}
         spoken = {row["call_id"]: self._memory.detail(row["call_id"]) for row in first} if transcripts else {}
         if first:
@@ -149,27 +150,21 @@ class History:
         return Ended(wanted, over, sqlite=self._database.is_sqlite)
 
     async def _unwritten(
-        self, connection: AsyncConnection, wanted: Filter, held: list[tuple[dict[str, Any], Sequence[str]]]
+        self, connection: AsyncConnection, wanted: Filter, held: list[tuple[dict[str, Any], Sequence[str]]], others: int
     ) -> list[dict[str, Any]]:
         """The rows that are not in the database as calls that are over, in order."""
         known = {row["call_id"] for row, _ in held}
-        found = await _read(connection, unfinished(UNFINISHED))
-        others = [call_json(row, self._home, self._clock.now()) for row in found if row["call_id"] not in known]
-        rows = [row for row, lines in [*held, *((row, ()) for row in others)] if wanted.matches(row, lines)]
+        found = await _read(connection, unfinished(UNFINISHED)) if others else []
+        more = [call_json(row, self._home, self._clock.now()) for row in found if row["call_id"] not in known]
+        rows = [row for row, lines in [*held, *((row, ()) for row in more)] if wanted.matches(row, lines)]
         return sorted(rows, key=wanted.place)
-
-    async def _rows(self, connection: AsyncConnection, keys: list[int]) -> list[dict[str, Any]]:
-        if not keys:
-            return []
-        found = {row["order_key"]: row for row in await _read(connection, rows_of(keys))}
-        now = self._clock.now()
-        return [call_json(found[key], self._home, now) for key in keys if key in found]
 
 
 def _merged(
     wanted: Filter, first: list[dict[str, Any]], rows: list[dict[str, Any]], start: int, offset: int
 ) -> list[dict[str, Any]]:
     """The whole list from number `offset` on: `first` and, from number `start` of their own, the database's `rows`."""
+    rows = sorted(rows, key=wanted.place)
     if start == 0:
         return sorted([*first, *rows], key=wanted.place)[offset:]
     if not rows:

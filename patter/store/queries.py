@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -82,15 +83,24 @@ class Ended:
         self.nothing = wanted.state not in ("", "ended") or (wanted.indexed and wanted.question.nothing)
         """Whether there can be none, so that nothing need be asked."""
 
-    def count(self) -> Select[Any]:
-        """How many they are."""
-        if not self.wanted.indexed:
-            return select(func.count()).select_from(calls).where(*self._plain())
-        place = _INDEX if self._sqlite else texts
-        return select(func.count()).select_from(place).where(*self._found())
+    def counts(self) -> Select[Any]:
+        """How many they are, and how many calls of the database are not over (see `unfinished`)."""
+        if self.nothing:
+            found = select(literal(0))
+        elif not self.wanted.indexed:
+            found = select(func.count()).select_from(calls).where(*self._plain())
+        else:
+            found = select(func.count()).select_from(_INDEX if self._sqlite else texts).where(*self._found())
+        others = select(func.count()).select_from(calls).where(calls.c.order_key == 0)
+        return select(found.scalar_subquery(), others.scalar_subquery())
 
-    def keys(self, limit: int, offset: int, found: int) -> Select[Any]:
-        """The keys of a page, in order; `found` is how many there are."""
+    def page(self, limit: int, offset: int, found: int) -> Select[Any]:
+        """The rows of a page, in any order; `found` is how many there are."""
+        keys = self._keys(limit, offset, found).subquery("page")
+        return select(*ROW).join_from(keys, calls, calls.c.order_key == keys.c[0])
+
+    def _keys(self, limit: int, offset: int, found: int) -> Select[Any]:
+        """The keys of a page, from an index alone."""
         by_age = self.wanted.column == "started_at"
         if not self.wanted.indexed or not by_age:
             conditions = self._plain() if not self.wanted.indexed else [calls.c.order_key.in_(self._hits())]
@@ -164,11 +174,6 @@ class Ended:
 
     def _hits(self) -> Select[Any]:
         return select(_INDEX.c.rowid if self._sqlite else texts.c.id).where(*self._found())
-
-
-def rows_of(keys: Sequence[int]) -> Select[Any]:
-    """The rows of a list with these keys, in any order."""
-    return select(*ROW).where(calls.c.order_key.in_(keys))
 
 
 def unfinished(limit: int) -> Select[Any]:

@@ -87,14 +87,15 @@ class ExportApi:
                     await answer.prepare(request)
                     begun = True
                 await answer.write(piece.encode("utf-8", "backslashreplace"))
-        except Exception as problem:
-            if not begun or isinstance(problem, ConnectionError):
+            await answer.write_eof()
+        except ConnectionError:
+            log.info("whoever asked for an export has left")
+        except Exception:
+            if not begun:
                 raise
             log.exception("an export was cut off")
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError("the export was cut off") from problem
-        await answer.write_eof()
         return answer
 
 
