@@ -7,7 +7,7 @@ from typing import Any
 
 from patter import events as ev
 from patter_tui.call import Call, Entry, rest_of
-from patter_tui.figures import count, seconds, words
+from patter_tui.figures import count, seconds, usd, words
 from patter_tui.trace import label
 
 
@@ -274,6 +274,12 @@ def _fault(call: Call, event: ev.FaultOccurred) -> set[str]:
     return {"transcript"}
 
 
+def _budget_spent(call: Call, event: ev.BudgetSpent) -> set[str]:
+    whose = "this call" if event.scope == "call" else "all calls of the day"
+    call.mark(event.at, f"the budget of {usd(event.limit_usd)} for {whose} is spent: the call ends", "warn")
+    return {"transcript"}
+
+
 def _recording(call: Call, event: ev.RecordingSaved) -> set[str]:
     call.recording = event.path
     call.mark(event.at, f"recording: {event.path}")
@@ -323,6 +329,7 @@ _HANDLERS: dict[type[ev.Event], Callable[[Call, Any], set[str]]] = {
     ev.TransferFailed: _transfer_failed,
     ev.AgentChanged: _agent_changed,
     ev.FaultOccurred: _fault,
+    ev.BudgetSpent: _budget_spent,
     ev.RecordingSaved: _recording,
     ev.CarrierRecordingSaved: _carrier_recording,
 }

@@ -23,8 +23,11 @@ def seconds(value_ms: float) -> str:
     return f"{value_ms:.0f} ms" if value_ms < 999.5 else f"{value_ms / 1000:.2f} s"
 
 
-def usd(value: float) -> str:
-    """US dollars: "$0", "$0.0143", "$1.20"; what is less than a hundredth of a cent says so."""
+def usd(value: float, *, least: bool = False) -> str:
+    """US dollars: "$0", "$0.0143", "$1.20"; what is less than a hundredth of a cent says so. `least`: a part of it has no known
+    price, "$0.0143+" then, or "unknown" where that is all of it."""
+    if least:
+        return f"{usd(value)}+" if value >= 0.00005 else "unknown"
     if value <= 0:
         return "$0"
     if value < 0.00005:

@@ -62,6 +62,8 @@ class CallRow:
     telephony: str = ""
     answered_by: str = ""
     carrier_recording: str = ""
+    unpriced: tuple[str, ...] = ()
+    """Who has no known price: the cost is at least `cost_total` then."""
 
     @property
     def on(self) -> bool:
@@ -173,8 +175,10 @@ def _apply_to_row(state: State, event: Event) -> set[str]:
         if event.closed and event.kind == "answer":
             row.turns += 1
         row.cost_total = max(row.cost_total, event.cost_so_far)
+        row.unpriced = tuple(dict.fromkeys((*row.unpriced, *event.unpriced)))
     elif isinstance(event, CostMeasured):
         row.cost_total = max(row.cost_total, event.cost.get("total", 0.0))
+        row.unpriced = tuple(dict.fromkeys((*row.unpriced, *event.unpriced)))
     elif isinstance(event, CallEnded):
         row.state, row.ended_at, row.duration_s = "ended", event.at, event.duration_s
         row.reason, row.detail = event.reason, event.detail

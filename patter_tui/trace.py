@@ -36,6 +36,7 @@ _LABELS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.ToolReturned: lambda event: f"tool {'done' if event.ok else 'failed'}",
     ev.GuardrailTripped: lambda event: "guardrail",
     ev.FaultOccurred: lambda event: f"fault {event.stage}",
+    ev.BudgetSpent: lambda event: "budget spent",
     ev.TransferRequested: lambda event: "transfer",
     ev.TransferFailed: lambda event: "transfer failed",
     ev.AgentChanged: lambda event: "agent changed",

@@ -123,6 +123,6 @@ def line_of(row: CallRow, now: float) -> str:
     lasted = now - row.started_at if row.on else row.duration_s
     cells = (
         f"{day_and_time(row.started_at, now):12}", f"{state:16}", f"{who:22}", f"{row.agent:20}", f"{length(lasted):>7}",
-        f"{row.turns:>3} turns", f"{usd(row.cost_total):>9}", row.call_id,
+        f"{row.turns:>3} turns", f"{usd(row.cost_total, least=bool(row.unpriced)):>9}", row.call_id,
     )  # fmt: skip
     return clean("  ".join(cells))

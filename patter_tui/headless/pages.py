@@ -196,7 +196,8 @@ def _started(event: ev.CallStarted, page: TextPage, before: str) -> tuple[str, s
 def _ended(event: ev.CallEnded, page: TextPage, _: str) -> tuple[str, str]:
     row = page.row(event.call_id)
     why = event.reason.replace("_", " ") + (f" ({event.detail})" if event.detail else "")
-    return "ended", f"{why}, {length(event.duration_s)}, {count(row.turns, 'turn')}, {usd(row.cost_total)}"
+    cost = usd(row.cost_total, least=bool(row.unpriced))
+    return "ended", f"{why}, {length(event.duration_s)}, {count(row.turns, 'turn')}, {cost}"
 
 
 def _agent(event: ev.AgentSaid, *_: Any) -> tuple[str, str]:

@@ -131,7 +131,7 @@ class PlaceCall:
 
     def _ended(self, event: CallEnded, answered: bool) -> int:
         row = self._page.state.rows.get(event.call_id)
-        cost = row.cost_total if row is not None else 0.0
+        cost = None if row is None or (row.unpriced and not row.cost_total) else row.cost_total  # None: not known
         self._page.event(event)
         code = 0 if answered and event.reason in CALM_ENDS else 1
         self._page.result(

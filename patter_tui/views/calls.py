@@ -30,7 +30,7 @@ def _row(row: CallRow, selected: bool, width: int, now: float, glyphs: Glyphs) -
     sign = glyphs.pointer if selected else " "
     cells = (
         f"{sign} {day_and_time(row.started_at, now)}", clean(row.agent), _who(row), _line(row.line), length(lasted),
-        str(row.turns), usd(row.cost_total), "",
+        str(row.turns), usd(row.cost_total, least=bool(row.unpriced)), "",
     )  # fmt: skip
     text = _columns(cells, width)
     if row.on:

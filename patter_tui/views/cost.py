@@ -44,7 +44,7 @@ def rows(call: Call, width: int, now: float) -> list[Row]:
         made.append(
             (
                 (pad(stage, 10), "muted"), (pad(fit(told, room), room), "text"),
-                (right(usd(costs.get(stage, 0.0)), 9), "text"),
+                (right(usd(costs.get(stage, 0.0), least=_unknown(call, stage)), 9), "text"),
             )
         )  # fmt: skip
     if not made:
@@ -58,10 +58,22 @@ def rows(call: Call, width: int, now: float) -> list[Row]:
     made.append(
         (
             (pad("total", 10), "strong"),
-            (pad(f"{usd(call.cost_so_far / minutes)} a minute", max(4, width - 19)), "muted"),
-            (right(usd(call.cost_so_far), 9), "strong"),
+            (
+                pad(f"{usd(call.cost_so_far / minutes, least=bool(call.unpriced))} a minute", max(4, width - 19)),
+                "muted",
+            ),
+            (right(usd(call.cost_so_far, least=bool(call.unpriced)), 9), "strong"),
         )
     )
     if call.unpriced:
-        made += wrap(((f"No price known for {', '.join(sorted(call.unpriced))}: counted as $0.", "warn"),), width)
+        told = f"No price known for {', '.join(sorted(map(clean, call.unpriced)))}: the cost is at least this."
+        made += wrap(((told, "warn"),), width)
     return made
+
+
+def _unknown(call: Call, stage: str) -> bool:
+    """Whether somebody who was used in this stage has no known price."""
+    return any(
+        kind == stage and (f"{provider}/{model}" if model else provider) in call.unpriced
+        for kind, provider, model in call.usage
+    )

@@ -13,7 +13,7 @@ from patter_tui.views.rows import BLANK, Row, pad, right, wrap
 _WORDS = {
     "caller_hung_up": "hung up", "agent_ended": "ended", "operator_ended": "you ended", "handler_ended": "ended",
     "transferred": "handed on", "voicemail_left": "voicemail", "machine_answered": "machine", "no_answer": "no answer",
-    "engine_stopped": "stopped", "engine_died": "cut off",
+    "engine_stopped": "stopped", "engine_died": "cut off", "budget_spent": "budget",
 }  # fmt: skip
 """Endings in as many letters as the column has."""
 
@@ -37,7 +37,8 @@ def _row(row: CallRow, selected: bool, width: int, now: float, glyphs: Glyphs) -
     pointer = glyphs.pointer if selected else " "
     sign, text, style = _state(row, glyphs)
     state = pad(f"{sign} {text}", 13)
-    rest = _columns(("", _who(row), clean(row.agent), length(lasted), str(row.turns), usd(row.cost_total)), width)[15:]
+    cost = usd(row.cost_total, least=bool(row.unpriced))
+    rest = _columns(("", _who(row), clean(row.agent), length(lasted), str(row.turns), cost), width)[15:]
     body = "strong" if selected else "text" if row.on else "muted"
     return ((f"{pointer} ", body), (state, style), (rest, body))
 

@@ -72,7 +72,7 @@ def _turn_row(turn: TurnMeasured, selected: bool, columns: tuple[tuple[str, str,
         sign = glyphs.cut if turn.interrupted else glyphs.slow if slow else " "
         spans.append((right(ms(turn.total_ms), 6) + sign, "warn" if slow else "strong"))
     cost = turn.cost.get("total", 0.0)
-    spans.append((right(usd(cost) if turn.closed else glyphs.busy, 8), "muted"))
+    spans.append((right(usd(cost, least=bool(turn.unpriced)) if turn.closed else glyphs.busy, 8), "muted"))
     return tuple(spans)
 
 
@@ -157,5 +157,5 @@ def summary(turn: TurnMeasured | None, call: Call, width: int, glyphs: Glyphs) -
     parts += [("e2e ", "muted"), (f"{seconds(turn.total_ms)} ", "warn" if turn.total_ms >= SLOW_MS else "strong")]
     if call.samples():
         parts += [(f"{glyphs.bar} p95 ", "muted"), (f"{seconds(call.slow_ms())} ", "text")]
-    parts += [(f"{glyphs.bar} ", "rail"), (usd(call.cost_so_far), "strong")]
+    parts += [(f"{glyphs.bar} ", "rail"), (usd(call.cost_so_far, least=bool(call.unpriced)), "strong")]
     return tuple(parts)
