@@ -40,6 +40,9 @@ class Memory(Protocol):
     def unwritten(self) -> list[tuple[dict[str, Any], Sequence[str]]]:
         """The rows of calls that go on or are not written yet, with the lines of their transcripts."""
 
+    def live(self) -> list[dict[str, Any]]:
+        """The rows of the calls that go on or ring."""
+
     def detail(self, call_id: str) -> dict[str, Any] | None:
         """One call of the memory whole."""
 
@@ -48,6 +51,10 @@ class NoMemory:
     """A memory that has nothing, for reading a database by itself."""
 
     def unwritten(self) -> list[tuple[dict[str, Any], Sequence[str]]]:
+        """Nothing."""
+        return []
+
+    def live(self) -> list[dict[str, Any]]:
         """Nothing."""
         return []
 
@@ -72,6 +79,10 @@ class History:
         self._memory = memory
         self._home = home
         self._clock = clock
+
+    def live(self) -> list[dict[str, Any]]:
+        """The rows of the calls that go on or ring, newest first: from memory alone."""
+        return self._memory.live()
 
     async def page(self, wanted: Filter, limit: int, offset: int) -> Page:
         """`limit` rows after the first `offset`."""

@@ -48,7 +48,7 @@ async def reading(database: Database, home: Path) -> AsyncIterator[str]:
     """The API of reading by itself on a free port; yields its address."""
     history = History(database, NoMemory(), home, Clock())
     app = web.Application(middlewares=[sentences])
-    mount(app, HistoryApi(history, list, home).endpoints())
+    mount(app, HistoryApi(history, home).endpoints())
     mount(app, AnalyticsApi(Analytics(database), list).endpoints())
     mount(app, ExportApi(history).endpoints())
     runner = web.AppRunner(app, access_log=None)

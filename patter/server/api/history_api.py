@@ -6,7 +6,7 @@ without it; files are found by a call's checked id alone and never outside the h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,9 @@ ROOT = "/api/v1/calls"
 
 @dataclass(frozen=True, slots=True)
 class HistoryApi:
-    """The reading entries of /api/v1/calls, and the versions of agents that took calls. `live` gives the rows of the calls
-    that are up."""
+    """The reading entries of /api/v1/calls, and the versions of agents that took calls."""
 
     history: History
-    live: Callable[[], list[dict[str, Any]]]
     home: Path
 
     def endpoints(self) -> list[Endpoint]:
@@ -70,7 +68,7 @@ class HistoryApi:
 
     async def active_calls(self, _: web.Request) -> web.Response:
         """The calls that are up, from memory."""
-        rows = self.live()
+        rows = self.history.live()
         return data(rows, count=len(rows))
 
     async def one_call(self, request: web.Request) -> web.Response:
