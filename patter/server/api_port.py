@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import anyio.to_thread
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
+from aiohttp.web_protocol import RequestHandler
 
 from patter.bus import Bus
 from patter.clock import Clock
@@ -62,6 +64,8 @@ class ApiPort:
         self.gate = Gate(door, self.tokens, self.sessions, clock)
         self.audit = Audit(home)
         self.readers = EventReaders(bus, engine_id)
+        self._staying: WeakKeyDictionary[web.StreamResponse, tuple[str, RequestHandler]] = WeakKeyDictionary()
+        self.tokens.removed = self._turn_out
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -80,6 +84,13 @@ class ApiPort:
         app.on_response_prepare.append(self._prepare)
         mount(app, endpoints)
 
+    def _turn_out(self, token: str) -> None:
+        """Whoever came in with the token of this name is out: signed off, and cut off from what they follow."""
+        self.sessions.close_all_of(token)
+        for name, connection in list(self._staying.values()):
+            if name == token and connection.transport is not None:
+                connection.transport.abort()
+
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """What is done with every answer before its first byte."""
         passing = request.path.startswith((*self.gate.door.passing, *self.gate.door.carriers))
@@ -87,6 +98,8 @@ class ApiPort:
             return
         if visitor_of(request) != NOBODY and CROWD in request.app:
             request.app[CROWD].spare(request)
+        if response.status == 101 or response.headers.get(hdrs.CONTENT_TYPE) == "text/event-stream":
+            self._staying[response] = visitor_of(request).token, request.protocol
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         self._note(request, response.status)

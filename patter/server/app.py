@@ -80,6 +80,7 @@ class Server:
         door = Door(self.port, carriers=CARRIERS)
         self.api = ApiPort(setup.home, door, own_token(setup.token, "engine"), bus, clock, setup.engine_id)
         self.events = self.api.readers
+        self.app: web.Application
         self.started_at = clock.now()
         self._listener = listener
         self._bus = bus
@@ -138,7 +139,7 @@ class Server:
         )
         twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
         parts = CallParts(self.kept, self.desk, self.api, self.calls, self.line.give_up, self.setup.version)
-        app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
+        app = self.app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
         self.api.fit(
             app,
             [

@@ -99,7 +99,6 @@ class Gate:
         self._known = Buckets(KNOWN, clock)
         self._strangers = Buckets(STRANGERS, clock)
         self._failures = Buckets(FAILURES, clock)
-        tokens.removed = sessions.close_all_of
 
     def middleware(self) -> Middleware:
         """The gate as aiohttp's middleware."""

@@ -60,7 +60,7 @@ class EventReaders:
     def __init__(self, bus: Bus, engine_id: str) -> None:
         self._bus = bus
         self._engine_id = engine_id
-        self._readers: dict[Subscription, str] = {}
+        self._readers: set[Subscription] = set()
         self._changed = anyio.Event()
 
     @property
@@ -78,13 +78,8 @@ class EventReaders:
         for subscription in list(self._readers):
             self._bus.unsubscribe(subscription)
 
-    def close_all_of(self, token: str) -> None:
-        """Say goodbye to who came in with the token of this name."""
-        for subscription in [one for one, name in self._readers.items() if name == token]:
-            self._bus.unsubscribe(subscription)
-
     @contextmanager
-    def reading(self, after: int | None, engine: str, call_id: str = "", token: str = "") -> Iterator[EventReader]:
+    def reading(self, after: int | None, engine: str, call_id: str = "") -> Iterator[EventReader]:
         """A reader of what came after number `after` of this `engine` ("": of this one), or (None) of what comes now.
 
         Nothing is awaited here: an event belongs either to the backlog or to the subscription."""
@@ -92,11 +87,11 @@ class EventReaders:
         other = engine not in ("", self._engine_id)
         backlog = [] if after is None else None if other else self._bus.since(after)
         hello = {"engine_id": self._engine_id, "seq": self._bus.seq, "gap": backlog is None}
-        self._readers[subscription] = token
+        self._readers.add(subscription)
         self._changed.set()
         try:
             yield EventReader(hello, backlog, subscription, call_id)
         finally:
             self._bus.unsubscribe(subscription)
-            self._readers.pop(subscription, None)
+            self._readers.discard(subscription)
             self._changed.set()

@@ -16,7 +16,6 @@ from aiohttp import WSMsgType, hdrs, web
 
 from patter.events import Event, to_json
 from patter.server.answers import Refused, json_text
-from patter.server.auth import visitor_of
 from patter.server.endpoint import CALL_ID
 from patter.server.event_readers import HEARTBEAT_S, SEND_SECONDS, EventReader, EventReaders
 
@@ -42,7 +41,7 @@ class EventStream:
             raise Refused(426, sentence, {hdrs.UPGRADE: "websocket"})
         await socket.prepare(request)
         try:
-            with self._readers.reading(after, engine, call_id, visitor_of(request).token) as reader:
+            with self._readers.reading(after, engine, call_id) as reader:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_close_when_gone, socket, reader)
                     await _send(socket, json.dumps({"hello": reader.hello}))
@@ -66,7 +65,7 @@ class EventStream:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await answer.prepare(request)
         try:
-            with self._readers.reading(after, engine, call_id, visitor_of(request).token) as reader:
+            with self._readers.reading(after, engine, call_id) as reader:
                 async with anyio.create_task_group() as tasks:
                     flow = _Flow(answer)
                     tasks.start_soon(flow.beat, request, reader)

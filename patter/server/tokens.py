@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 FILE = "tokens.json"
 MOST = 200  # tokens of one home: people and programs, not requests
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}")
+NAMED = "must begin with a letter or digit: up to 64 letters, digits, spaces, . _ @ -"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Tokens:
 
     async def make(self, name: str, role: Role, now: float) -> str:
         """A new token, told this once. Raises Refused."""
+        if not NAME.fullmatch(name):
+            raise Refused(422, f'"name" {NAMED}.')
         async with self._writing:
             taken = name in self._made or (self._own is not None and name == self._own.name)
             if taken:

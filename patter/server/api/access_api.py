@@ -14,7 +14,7 @@ from patter.server.answers import data, json_body, number_in
 from patter.server.audit import Audit
 from patter.server.endpoint import ROLES, Endpoint
 from patter.server.schemas import NUMBER, TEXT, WHOLE, answered, listing, one_of, pattern, record, whole
-from patter.server.tokens import NAME, Tokens
+from patter.server.tokens import NAME, NAMED, Tokens
 
 LINES = 1_000  # of the audit at once
 
@@ -22,9 +22,7 @@ _TOKEN = record({"name": TEXT, "role": one_of(*ROLES[1:]), "made_at": NUMBER}, t
 _MADE = record({"name": TEXT, "role": one_of(*ROLES[1:]), "token": TEXT}, title="NewToken")
 _WANTED = record(
     {
-        "name": pattern(
-            f"^(?:{NAME.pattern})$", "must begin with a letter or digit: up to 64 letters, digits, spaces, . _ @ -"
-        ),
+        "name": pattern(f"^(?:{NAME.pattern})$", NAMED),
         "role": one_of(*ROLES[1:]),
     }
 )
