@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
 import re
 import time
 from collections import defaultdict
@@ -51,6 +52,8 @@ class Moments:
     def added_ms(self, number: int, heard_at: float) -> float:
         """What of this turn's wait was nobody's delay but the server's: from each answer to the next question."""
         moments = self.of[number]
+        if "sound" not in moments:  # of an answer to an earlier turn: later than anything that counts
+            return math.inf
         pairs = (("words", "asked"), ("sentence", "text"), ("ended", "create"))
         ours = sum(moments[end] - moments[begin] for begin, end in pairs if begin in moments and end in moments)
         return (ours + heard_at - moments["sound"]) * 1000
