@@ -23,6 +23,17 @@ DATABASE = "PATTER_DATABASE_URL"
 """The environment's word for `memory.database`: an address with a password does not belong in a file that is shared."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """Where spans and metrics of calls go, beside what the environment's OTEL_* variables say.
+
+    `endpoint`: the address of an OTLP/HTTP collector, such as "http://localhost:4318" ("": the environment's, or none).
+    `texts`: what was said, tools' arguments and telephone numbers are sent too."""
+
+    endpoint: str = field(default="", repr=False)
+    texts: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the file of one home says; `prices` is a price file beside it, if there is one."""
@@ -32,6 +43,7 @@ class Settings:
     prices: Path | None = None
     file: Path | None = None
     """Where changes of them are written; None: nowhere, they last until the process ends."""
+    telemetry: Telemetry = field(default=Telemetry())
 
 
 def load(home: Path, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -43,14 +55,15 @@ def load(home: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         table = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
-    if unknown := sorted(set(table) - {"memory", "budget"}):
-        raise SettingsError(f"{path}: there is no section [{unknown[0]}]; known are [memory] and [budget]")
+    if unknown := sorted(set(table) - {"memory", "budget", "telemetry"}):
+        raise SettingsError(f"{path}: there is no section [{unknown[0]}]; known are [memory], [budget] and [telemetry]")
     memory = checked_memory(Memory(**_section(path, table, "memory", Memory)), f"{path}: memory.")
     if url := environment.get(DATABASE, ""):
         memory = replace(memory, database=url)
     budget = checked_budget(Budget(**_section(path, table, "budget", Budget)), f"{path}: budget.")
+    telemetry = checked_telemetry(Telemetry(**_section(path, table, "telemetry", Telemetry)), f"{path}: telemetry.")
     prices = home / PRICES
-    return Settings(memory, budget, prices if prices.is_file() else None, path)
+    return Settings(memory, budget, prices if prices.is_file() else None, path, telemetry)
 
 
 def write_budget(path: Path, budget: Budget) -> None:
@@ -74,7 +87,11 @@ def write_budget(path: Path, budget: Budget) -> None:
 def _with_budget(text: str, budget: Budget) -> str:
     lines = text.splitlines()
     keys = [item.name for item in fields(Budget)]
-    told = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key in keys if (value := getattr(budget, key)) is not None]
+    told = [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key in keys
+        if (value := getattr(budget, key)) is not None
+    ]
     heads = [number for number, line in enumerate(lines) if re.match(r"\s*\[\s*budget\s*\]", line)]
     if not heads:
         return "\n".join([*lines, *([""] if lines else []), "[budget]", *told]) + "\n"
@@ -104,6 +121,13 @@ def checked_budget(budget: Budget, where: str = "budget.") -> Budget:
     if not budget.farewell.strip():
         raise SettingsError(f"{where}farewell is empty: give the sentence that the caller hears at the limit")
     return budget
+
+
+def checked_telemetry(telemetry: Telemetry, where: str = "telemetry.") -> Telemetry:
+    """The same, or a SettingsError that names the field and says how to fix it."""
+    if telemetry.endpoint and not telemetry.endpoint.startswith(("http://", "https://")):
+        raise SettingsError(f'{where}endpoint must be the address of a collector, such as "http://localhost:4318"')
+    return telemetry
 
 
 def _at_least(name: str, value: object, least: float) -> None:

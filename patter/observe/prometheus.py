@@ -123,6 +123,11 @@ class PrometheusReader:
             prometheus_client.ProcessCollector(registry=self._registry)
         return prometheus_client.generate_latest(self._registry), prometheus_client.CONTENT_TYPE_LATEST
 
+    @property
+    def numbers(self) -> list[Number]:
+        """The counters and gauges, for other ways out."""
+        return [metric for metric in self._metrics if isinstance(metric, Number)]
+
     def collect(self) -> Iterator[Any]:
         """What is counted by now, as its library wants it."""
         for metric in self._metrics:
