@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from patter.clock import Clock
 from patter.events import EndReason
 from patter.models import Agent
 from patter.observe.budget import Purse
+from patter.observe.collector import open_telemetry
 from patter.observe.journal import Journal
 from patter.observe.listening import Listening
 from patter.observe.masked import Masked
@@ -34,10 +36,13 @@ from patter.observe.unfinished import close_unfinished
 from patter.ports import AudioTap, CallInfo, Transport
 from patter.server.kept import Kept
 from patter.settings import Settings
+from patter.store.analytics import Analytics
 from patter.store.books import Books
 from patter.store.database import Database
+from patter.store.history import History
 from patter.store.keeper import Keeper
 from patter.store.ledger import DayLedger
+from patter.store.retention import Retention
 
 log = logging.getLogger(__name__)
 
@@ -81,38 +86,46 @@ class Records:
         self.engine_id = secrets.token_hex(8)
         self.database = Database(settings.memory, home)
         self.keeper = Keeper(self.database, home, prices, bus, clock, engine_id=self.engine_id)
+        self.history = History(self.database, self.keeper, home, clock)
+        self.analytics = Analytics(self.database)
         ledger = DayLedger(self.database, self.engine_id, clock.now(), partial(self.keeper.settled, CAUGHT_UP_S))
         self.purse = Purse(bus, clock, self._meter, settings.budget, ledger)
+        self._retention: Retention | None = None
         self._stack = AsyncExitStack()
-        self._below = AsyncExitStack()  # what stays up until all others have told their last
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as below, AsyncExitStack() as stack:
+        async with AsyncExitStack() as stack:
             for call_id in await anyio.to_thread.run_sync(close_unfinished, self.home, self._clock.now()):
                 log.warning("a call of a killed process was closed", extra={"call_id": call_id})
+            await stack.enter_async_context(self.keeper)  # it is left last: all others have told their last by then
             journal = Journal(self.home, told=self._bus.publish)
-            stack.push_async_callback(anyio.to_thread.run_sync, journal.close)
-            await below.enter_async_context(self.keeper)
+            stack.push_async_callback(_wholly, anyio.to_thread.run_sync, journal.close)
             written = Masked(Masking(self.settings.memory))
             written.add(journal)
             written.add(self.keeper)
-            stack.push_async_callback(written.aclose)
+            telling = await anyio.to_thread.run_sync(open_telemetry, self.settings.telemetry, self._counted.numbers)
+            if telling is not None:
+                stack.push_async_callback(_wholly, telling.aclose)
+                written.add(telling.reader)
+            stack.push_async_callback(_wholly, written.aclose)
             stack.callback(self._bus.add_sink(written))
             stack.callback(self._bus.add_sink(MetricsReader(self._bus, self.prices)))
             stack.callback(self._meter.close)
             stack.callback(self._bus.add_sink(self._meter))
             stack.callback(self._bus.add_sink(self._counted))
             if self._recordings is not None:
-                stack.push_async_callback(self._recordings.aclose)
-            await self.purse.__aenter__()
-            self._stack, self._below = stack.pop_all(), below.pop_all()
+                stack.push_async_callback(_wholly, self._recordings.aclose)
+            self._retention = Retention(
+                self.settings.memory, self.home, self.database, self.keeper, journal, self._clock
+            )
+            await stack.enter_async_context(self._retention)
+            stack.callback(self._bus.add_sink(self._retention))
+            await stack.enter_async_context(self.purse)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await self.purse.__aexit__(*error)
-        with anyio.CancelScope(shield=True):
-            await self._stack.aclose()
-        await self._below.__aexit__(*error)
+        await self._stack.__aexit__(*error)
 
     def taps(self, call: CallInfo, transport: Transport) -> tuple[AudioTap, ...]:
         """Who listens to the sound of a call that begins."""
@@ -131,6 +144,16 @@ class Records:
             listening=self._listening,
             purse=self.purse,
             books=Books(self.database),
+            keeper=self.keeper,
+            history=self.history,
+            analytics=self.analytics,
             budget_file=self.settings.file,
             scrape=self._counted.text,
+            retention=self._retention,
         )
+
+
+async def _wholly(finish: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+    """Finish something though we are being cancelled: what was told is written."""
+    with anyio.CancelScope(shield=True):
+        await finish(*arguments)
