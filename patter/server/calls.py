@@ -10,6 +10,7 @@ import logging
 import re
 from bisect import insort
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,19 @@ class CallLog:
         while len(self._ended) > KEPT:
             self._ended.popitem(last=False)
 
+    def forget(self, call_ids: Sequence[str]) -> None:
+        """These calls were deleted."""
+        gone = set(call_ids)
+        self._known -= gone
+        self._index = [entry for entry in self._index if entry[1] not in gone]
+        for call_id in gone:
+            self._ended.pop(call_id, None)
+
     # ------------------------------------------------------------------ reading
+
+    def is_live(self, call_id: str) -> bool:
+        """Whether this call goes on or rings."""
+        return call_id in self._live
 
     def knows(self, call_id: str) -> bool:
         """Whether there is or was such a call."""

@@ -13,7 +13,11 @@ from pathlib import Path
 from patter.observe.budget import Purse
 from patter.observe.listening import Listening
 from patter.observe.prices import Prices
+from patter.store.analytics import Analytics
 from patter.store.books import Books
+from patter.store.history import History
+from patter.store.keeper import Keeper
+from patter.store.retention import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,5 +31,9 @@ class Kept:
     budget_file: Path | None = None
     """Where a changed budget is written; None: it lasts until the process ends."""
     books: Books | None = None
+    keeper: Keeper | None = None
+    history: History | None = None
+    analytics: Analytics | None = None
+    retention: Retention | None = None
     scrape: Callable[[], tuple[bytes, str]] | None = None
     """All that was counted, as text for Prometheus, and its media type. Raises ImportError without the package for it."""

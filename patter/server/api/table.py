@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 from patter.observe.prometheus import INSTALL
 from patter.server.api.access_api import AccessApi
+from patter.server.api.analytics_api import AnalyticsApi
 from patter.server.api.calls_api import CallsApi
 from patter.server.api.control_api import ControlApi
 from patter.server.api.dashboard_api import DashboardApi
 from patter.server.api.document_api import DocumentApi
 from patter.server.api.events_api import EventsApi
+from patter.server.api.export_api import ExportApi
+from patter.server.api.forgetting_api import ForgettingApi
+from patter.server.api.history_api import HistoryApi
 from patter.server.api.listening_api import ListeningApi
 from patter.server.api.metrics_api import MetricsApi
 from patter.server.api.money_api import MoneyApi
@@ -42,8 +46,9 @@ def call_endpoints(parts: CallParts) -> list[Endpoint]:
     """The entries that an engine's port and the port of `serve` have alike: history, live calls, their control, the page."""
     kept, port = parts.kept, parts.port
     return [
-        *CallsApi(parts.calls).endpoints(),
+        *_reading(parts),
         *ControlApi(parts.desk, parts.calls.knows, parts.give_up).endpoints(),
+        *(ForgettingApi(kept.retention, parts.calls).endpoints() if kept.retention is not None else ()),
         *EventsApi(EventStream(port.readers)).endpoints(),
         *(ListeningApi(kept.listening).endpoints() if kept.listening is not None else ()),
         *(MetricsApi(kept.scrape, INSTALL).endpoints() if kept.scrape is not None else ()),
@@ -52,3 +57,12 @@ def call_endpoints(parts: CallParts) -> list[Endpoint]:
         *DocumentApi(parts.version).endpoints(),
         *DashboardApi(port).endpoints(),
     ]
+
+
+def _reading(parts: CallParts) -> list[Endpoint]:
+    """The history from the database where there is one, else from the journals."""
+    history, analytics = parts.kept.history, parts.kept.analytics
+    if history is None:
+        return CallsApi(parts.calls).endpoints()
+    made = [*HistoryApi(history, parts.kept.home).endpoints(), *ExportApi(history).endpoints()]
+    return [*made, *(AnalyticsApi(analytics, history.live).endpoints() if analytics is not None else ())]
