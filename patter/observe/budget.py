@@ -132,8 +132,8 @@ class Purse:
             if spent >= limit - 1e-9 or self._book.is_closed(day, key, limit):
                 who = f'The agent "{agent}" has' if key else "Calls have"
                 return (
-                    f"{who} cost ${spent:.2f} today (UTC), and its budget is ${limit:.2f}: no call is taken or placed until"
-                    f" midnight UTC. Raise {where} to go on."
+                    f"{who} cost {_usd(spent)} today (UTC), and its budget is {_usd(limit)}: no call is taken or placed"
+                    f" until midnight UTC. Raise {where} to go on."
                 )
         return ""
 
@@ -301,6 +301,11 @@ class Purse:
             await self._stale.wait()
             self._stale = anyio.Event()
             await self.refresh()
+
+
+def _usd(value: float) -> str:
+    """Two decimals; four of what is less than a dollar."""
+    return f"${value:,.2f}" if value >= 1 else "$0." + f"{value:.4f}"[2:].rstrip("0").ljust(2, "0")
 
 
 def _cancel(watched: _Guard | _Watch | None) -> None:
