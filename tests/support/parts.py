@@ -29,6 +29,7 @@ from patter.ports import (
     Abilities,
     AnsweredBy,
     Ask,
+    AudioTap,
     CallInfo,
     Ear,
     LineStats,
@@ -342,6 +343,7 @@ class Cast:
     listener: StreamingTranscriber | None = None
     """In place of a transcriber that hears `utterances`."""
     fallback_ears: Sequence[Callable[[], Recogniser]] = ()
+    taps: Callable[[CallInfo, Transport, Bus, Clock], Sequence[AudioTap]] = lambda *_: ()
 
 
 def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
@@ -372,7 +374,7 @@ def set_stage(cast: Cast, transport: Transport | None = None) -> Stage:
 
     carried = transport or line
     call = CallInfo("CA1", "+15550001111", "+15550002222", "outbound", "loopback")
-    wiring = Wiring(outfit, rework)
+    wiring = Wiring(outfit, rework, taps=cast.taps(call, carried, bus, clock))
     session = CallSession(call, cast.agent, carried, bus, clock, wiring, voicemail=cast.voicemail)
     return Stage(clock, bus, seen, carried, session, responder, synthesizer, line, transcriber)
 
