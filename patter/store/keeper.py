@@ -68,6 +68,8 @@ class Keeper:
         self._in_hand = 0  # calls that are being written
         self._problem: StoreError | None = None
         self._failures = 0
+        self._forgotten: set[str] = set()  # while somebody may still have rows of them in hand
+        self._turn = anyio.Lock()  # one transaction at a time: what is erased is not written by one that began before
         self._wake = anyio.Event()
         self._moved = anyio.Event()  # set when something was written, or could not be
         self._stopping = anyio.Event()
@@ -138,7 +140,7 @@ class Keeper:
             for record in sorted(live, key=lambda record: record.started_at, reverse=True)
         ]
 
-    def unwritten(self) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+    def unwritten(self) -> list[tuple[dict[str, Any], Sequence[str]]]:
         """The rows of calls that go on or are over and not written yet, with the lines of their transcripts."""
         now = self._clock.now()
         held = [record for call_id, record in self._calls.items() if call_id not in self._done]
@@ -173,15 +175,23 @@ class Keeper:
         """The same, with the journals of earlier engines. False if that took too long."""
         with anyio.move_on_after(within_s):
             while not self._catch_up.idle or not await self.flushed(within_s):
+                if self._problem is not None:
+                    break
                 await self._moved.wait()
-            return True
+            else:
+                return True
         return False
 
     async def forget(self, call_ids: Iterable[str]) -> None:
         """Take calls that are over out of the database and its sums. Raises StoreError; then nothing is gone."""
         gone = list(call_ids)
-        async with self._database.write() as connection:
-            await erase(connection, gone)
+        self._forgotten.update(gone)
+        try:
+            async with self._turn, self._database.write() as connection:
+                await erase(connection, gone)
+        except BaseException:
+            self._forgotten.difference_update(gone)
+            raise
         for call_id in gone:
             self._calls.pop(call_id, None)
             self._due.pop(call_id, None)
@@ -230,8 +240,8 @@ class Keeper:
             try:
                 await self._database.open()
                 if rows:
-                    async with self._database.write() as connection:
-                        await write(connection, rows)
+                    async with self._turn, self._database.write() as connection:
+                        await write(connection, [some for some in rows if some.call["call_id"] not in self._forgotten])
                 self._came_back()
                 return
             except Refused as refused:
@@ -280,6 +290,8 @@ class Keeper:
     def _came_back(self) -> None:
         """Something was written: when nothing waits any more, that is told."""
         self._failures = 0
+        if self._catch_up.idle and not self._in_hand:
+            self._forgotten.clear()
         if self._problem is not None and not self._due and not self._in_hand:
             if self._dropped:
                 self._dropped = 0
