@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from patter.exceptions import SettingsError, StoreError
 from patter.models import Memory
 from patter.store.address import database_url, shown
+from patter.store.cancelling import stopped_when_cancelled
 from patter.store.failures import failure
 from patter.store.migrations import upgrade
 
@@ -101,11 +102,16 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading: what it sees is of one moment only within one statement. Raises StoreError."""
+        """A connection for reading: what it sees is of one moment only within one statement. Raises StoreError. A cancelled
+        reader's query is stopped."""
         engine = self._engine(self._reader)
         with self._told():
             async with engine.connect() as connection:
-                yield connection
+                if self.is_sqlite:
+                    async with stopped_when_cancelled(connection):
+                        yield connection
+                else:
+                    yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

@@ -5,10 +5,7 @@ It owns how filters and ranges stand in an address, and the end of a query that 
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast
 
 import anyio
@@ -16,6 +13,7 @@ from aiohttp import web
 
 from patter.exceptions import StoreError, plain_errors
 from patter.server.answers import Refused
+from patter.server.api.period import MOMENT, since, until
 from patter.server.schemas import Schema, one_of, words
 from patter.store.analytics import Days
 from patter.store.filters import ORDERS, Filter, Order
@@ -26,8 +24,8 @@ LIMIT_S = 20.0  # a reading question that takes longer is given up: nobody waits
 LOOK_S = 0.25  # how often it is looked whether somebody still waits for a question that takes long
 
 RANGE: Mapping[str, Schema] = {
-    "from": words(40, needed=False, note="an ISO date (its whole day, UTC) or date-time, or seconds since the epoch"),
-    "to": words(40, needed=False, note="the same, exclusive; a date means: until its end"),
+    "from": MOMENT,
+    "to": {**MOMENT, "description": f"{MOMENT['description']}; exclusive, a date means until its end"},
 }
 AGENT: Mapping[str, Schema] = {"agent": words(200, needed=False, note="only this agent's calls")}
 FILTERS: Mapping[str, Schema] = {
@@ -43,8 +41,6 @@ FILTERS: Mapping[str, Schema] = {
     **RANGE,
     "order": one_of(*ORDERS, default=ORDERS[0]),
 }
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def filter_in(request: web.Request) -> Filter:
@@ -65,37 +61,16 @@ def days_in(request: web.Request) -> Days:
 
 def span_in(request: web.Request) -> tuple[float | None, float | None]:
     """`from` and `to` in seconds since the epoch, None for one that is not given. Raises Refused."""
-    since, until = (_moment(request, name) for name in ("from", "to"))
-    if since is not None and until is not None and until < since:
+    first, last = _given(request, "from"), _given(request, "to")
+    span = since(first) if first else None, until(last) if last else None
+    if span[0] is not None and span[1] is not None and span[1] < span[0]:
         raise Refused(400, "to lies before from: swap them, or leave one out.")
-    return since, until
+    return span
 
 
-def _moment(request: web.Request, name: str) -> float | None:
+def _given(request: web.Request, name: str) -> str:
     given = request.query.get(name, "").strip()
-    if not given:
-        return None
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = _of_calendar(name, given)
-    if not math.isfinite(seconds) or not 0 <= seconds < 4e9:
-        raise Refused(400, f"{name} must be a time from 1970 on, before the year 2097.")
-    return seconds
-
-
-def _of_calendar(name: str, given: str) -> float:
-    try:
-        moment = datetime.fromisoformat(
-            given.replace(" ", "+") if "T" in given else given
-        )  # a "+" of an address is a space
-        if _DATE.fullmatch(given) and name == "to":
-            moment += timedelta(days=1)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise Refused(
-            400, f"{name} must be a date such as 2026-11-22, a time such as 2026-11-22T09:30:00Z, or seconds."
-        ) from None
+    return given.replace(" ", "+") if "T" in given else given  # the + of a time zone is a space in an address
 
 
 async def answer_of(request: web.Request, question: Callable[[], Awaitable[T]]) -> T:
