@@ -22,7 +22,7 @@ SHAPES = ("ga", "beta")
 STREAMING = ("", "websocket", "http")
 SILENCE_MS = (100, 10_000)
 """Of a Realtime turn: shorter cuts words apart, longer no caller waits."""
-BUDGET_USD = 1_000_000.0
+BUDGET_USD = 100_000.0
 """No limit is higher: one that was meant in cents is noticed."""
 SILENCE_LIMIT_MS = (1_000, 120_000)
 """Of `Recovery`, where it is not 0: less is no silence yet, more and the caller has hung up."""

@@ -26,7 +26,7 @@ VENDOR_FREE = (
 )  # fmt: skip
 MODES_ONLY_IN = {"patter/assembly/engines.py", "patter/assembly/workshop.py", "patter/builders.py"}
 MODE_IS_A_DEFAULT_OF_THE_FACE = {"patter/models.py", "patter/client.py"}
-MODE_IS_A_KEY_OF_A_PRICE = {"patter/observe/cost.py"}  # a user may price an engine by its public name
+MODE_IS_A_KEY_OF_A_PRICE = {"patter/observe/prices.py"}  # a user may price an engine by its public name
 
 
 @cache

@@ -11,7 +11,7 @@ from patter import registry
 from patter.agentfile import check, load, parse
 from patter.exceptions import AgentFileError
 from patter.keys import VARIABLES
-from patter.models import LLMConfig, McpServer, RealtimeConfig, Recovery, STTConfig, TTSConfig
+from patter.models import Budget, LLMConfig, McpServer, RealtimeConfig, Recovery, STTConfig, TTSConfig
 
 MINIMAL = 'system_prompt = "You answer the phone."\n'
 
@@ -56,6 +56,10 @@ model = "llama3.2"
 [recovery]
 apology = "Sorry, once more?"
 silence_limit_ms = 6000
+
+[budget]
+per_call_usd = 0.5
+farewell = "Time is up."
 
 [[mcp]]
 name = "calendar"
@@ -112,6 +116,7 @@ def test_every_section_of_a_pipeline_becomes_its_settings(tmp_path: Path, monkey
     assert agent.llm == LLMConfig("gpt-x")
     assert agent.llm_fallbacks == (LLMConfig("llama3.2", "http://127.0.0.1:11434/v1"),)
     assert agent.recovery == Recovery(apology="Sorry, once more?", silence_limit_ms=6000)
+    assert agent.budget == Budget(per_call_usd=0.5, farewell="Time is up.")
     assert agent.mcp == (
         McpServer(
             "calendar",
@@ -180,6 +185,10 @@ MCP = "[[mcp]]\nname = 'a'\n"
         ("[realtime]\nsilence = 20\n", 3, 'unknown key "silence"', "silence_ms"),
         ("[recovery]\nsilence_limit_ms = 20\n", 3, "silence_limit_ms must be from 1000", "or 0 for no limit"),
         ("[recovery]\napology = 3\n", 3, "apology must be text", ""),
+        ("[budget]\nper_call_usd = -1\n", 3, "per_call_usd must be from 0 to 100000", ""),
+        ('[budget]\nper_day_usd = "5"\n', 3, "per_day_usd must be a number, not text", ""),
+        ("[budget]\nper_call = 1\n", 3, 'unknown key "per_call" in [budget]', 'did you mean "per_call_usd"?'),
+        ('[budget]\nfarewell = " "\n', 3, "farewell is empty", ""),
         ("agent_id = ''\n", 2, "agent_id is empty", ""),
         ("[[mcp]]\nurl = 'https://x.example.com'\n", 2, "name is missing in mcp server 1", 'write name = "calendar"'),
         (MCP, 2, "mcp server 1 needs either url or command", "command = ["),

@@ -14,11 +14,12 @@ import anyio
 from patter.bus import Bus, Subscription
 from patter.clock import Clock
 from patter.events import Event
-from patter.observe.journal import Journal
+from patter.observe.prices import Prices
+from patter.records import Records
 from patter.server.app import Server, Setup
-from patter.server.kept import Kept
 from patter.server.line_desk import Join, no_carriers
 from patter.server.listener import listen
+from patter.settings import Settings
 from tests.support.fake_calls import FakeCalls
 
 TOKEN = "the-token-of-this-test"
@@ -34,6 +35,7 @@ class Rig:
     calls: FakeCalls
     client: aiohttp.ClientSession
     agents: Path
+    records: Records
 
     async def get(self, path: str) -> tuple[int, Any]:
         async with self.client.get(self.server.url + path) as answer:
@@ -79,7 +81,7 @@ async def serving(
     capacity: int = 10,
     bus: Bus | None = None,
     join: Join = no_carriers,
-    kept: Kept | None = None,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Rig]:
     """A server whose home and agents (one: "desk") are under `folder`."""
     agents = folder / "agents"
@@ -89,16 +91,12 @@ async def serving(
     clock = Clock()
     bus = bus or Bus(clock)
     calls = FakeCalls(bus)
-    journal = Journal(folder)
-    bus.add_sink(journal)
     setup = Setup(
         home=folder, agents_dir=agents, token=TOKEN, engine_id="e" * 16, version="0.0.test", capacity=capacity
     )
-    try:
-        async with (
-            Server(setup, listen(), bus, clock, calls.open_call, calls.rungs, join, kept=kept) as server,
-            aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client,
-        ):
-            yield Rig(server, bus, calls, client, agents)
-    finally:
-        journal.close()
+    async with (
+        Records(folder, bus, clock, Prices.load(), settings or Settings(), recording=False) as records,
+        Server(setup, listen(), bus, clock, calls.open_call, calls.rungs, join, kept=records.kept()) as server,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client,
+    ):
+        yield Rig(server, bus, calls, client, agents, records)

@@ -16,6 +16,7 @@ import anyio.to_thread
 from aiohttp import web
 
 from patter.clock import Clock
+from patter.engine_rules import BUDGET_USD
 from patter.exceptions import SettingsError, StoreError
 from patter.models import CostBreakdown
 from patter.observe.budget import Purse
@@ -44,7 +45,7 @@ from patter.settings import checked_budget, write_budget
 from patter.store.books import Books
 
 MOST = 1_000_000  # calls of a forecast
-LIMIT_USD = 1_000_000.0
+
 
 COSTS = record({"stt": NUMBER, "llm": NUMBER, "tts": NUMBER, "telephony": NUMBER, "total": NUMBER}, title="Costs")
 PRICE = record(
@@ -64,8 +65,8 @@ BUDGET = record(
 )
 CHANGE = record(
     {
-        "per_call_usd": or_null(number(0, LIMIT_USD)),
-        "per_day_usd": or_null(number(0, LIMIT_USD)),
+        "per_call_usd": or_null(number(0, BUDGET_USD)),
+        "per_day_usd": or_null(number(0, BUDGET_USD)),
         "farewell": words(500),
     },
     optional=("per_call_usd", "per_day_usd", "farewell"),
