@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 SCOPE = "patter"
 REMEMBERED = 200  # ended calls of which a turn may still be told
+LATEST = 9e9  # seconds since the epoch: the year 2255
 EARLY = 50  # measurements kept of turns that have not begun, or are over
 BROKEN = ("failed", "line_lost", "engine_died")
 """Ends of a call that are errors."""
@@ -71,10 +72,12 @@ class _Turn:
 
 @dataclass(slots=True)
 class _Call:
-    """One call: its span, its open turns by their name, and what is used in turns that have not begun."""
+    """One call: its span, its open turns by their name, and what is used in turns that have not begun. `ended_at`: its last
+    fact so far."""
 
     span: Span
     context: Context
+    began: float
     started: CallStarted | None = None
     ended_at: float = 0.0
     turns: dict[tuple[str, int], _Turn] = field(default_factory=dict)
@@ -131,6 +134,7 @@ class TelemetryReader:
         handler = self._handlers.get(type(event))
         call = self._calls.get(event.call_id) or self._over.get(event.call_id)
         if handler is not None and call is not None:
+            call.ended_at = max(call.ended_at, event.at)
             handler(call, event)
 
     def close(self) -> None:
@@ -144,7 +148,7 @@ class TelemetryReader:
 
     def _begin(self, event: Event) -> None:
         span = self._open("call", event.at, self._empty, {"gen_ai.conversation.id": event.call_id}, server=True)
-        self._calls[event.call_id] = _Call(span, self._within(span))
+        self._calls[event.call_id] = _Call(span, self._within(span), event.at, ended_at=event.at)
 
     def _call_started(self, call: _Call, event: CallStarted) -> None:
         call.started = event
@@ -164,12 +168,11 @@ class TelemetryReader:
     def _call_ended(self, call: _Call, event: CallEnded) -> None:
         if self._calls.pop(event.call_id, None) is None:
             return
-        call.ended_at = event.at
         call.span.set_attributes({"patter.call.reason": event.reason, "patter.call.duration_s": event.duration_s})
         if event.reason in BROKEN:
             call.span.set_attribute("error.type", event.reason)
             call.span.set_status(self._trace.StatusCode.ERROR, event.detail)
-        call.span.end(_ns(event.at))
+        call.span.end(_ns(max(event.at, call.began)))
         self._over[event.call_id] = call
         if len(self._over) > REMEMBERED:
             self._forget(self._over.popitem(last=False)[1])
@@ -179,7 +182,7 @@ class TelemetryReader:
             turn.span.end(_ns(max(turn.began, call.ended_at)))
         call.turns.clear()
         if call.span.is_recording():
-            call.span.end()
+            call.span.end(_ns(call.ended_at))
 
     def _fault_occurred(self, call: _Call, event: FaultOccurred) -> None:
         about = {"patter.stage": event.stage, "gen_ai.provider.name": event.provider, "patter.problem": event.problem}
@@ -292,8 +295,8 @@ class TelemetryReader:
 
     def _hearing(self, call: _Call, turn: _Turn, event: TurnMeasured) -> None:
         caller = turn.caller
-        if caller is None or not caller.recognition_at or caller.transcript_at < caller.recognition_at:
-            return
+        if caller is None or caller.source != "voice" or not 0 < caller.recognition_at <= caller.transcript_at:
+            return  # typed, or the engine hears by itself and does not tell
         about = self._stage("transcription", turn, "stt", call.started.stt if call.started else "")
         about["patter.stt.audio_seconds"] = event.stt_audio_seconds
         self._operation(turn, "transcription", caller.recognition_at, caller.transcript_at, about)
@@ -390,5 +393,5 @@ def _message(role: str, text: str) -> str:
 
 
 def _ns(moment: float) -> int:
-    """Seconds since the epoch in ns, as OpenTelemetry counts; never before it."""
-    return max(0, round(moment * 1e9))
+    """Seconds since the epoch in ns, as OpenTelemetry counts; within what 64 bits can say."""
+    return round(min(max(moment, 0.0), LATEST) * 1e9)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from patter.events import (
     AgentSaid,
@@ -38,7 +39,9 @@ from patter.models import Agent, CallMetrics, LatencyBreakdown
 from patter.observe.cost import Prices
 from patter.observe.journal import Journal, dump, event_of, read
 from patter.observe.metrics import CallFold, call_metrics
+from patter.observe.prometheus import PrometheusReader
 from patter.observe.reader import MetricsReader
+from patter.observe.telemetry import TelemetryReader
 from patter.signals import TextDelta, ToolRequest
 from tests.support.parts import Cast, Stage, perform, set_stage
 from tests.support.virtual_time import run_virtual
@@ -220,25 +223,54 @@ def through_a_journal(events: list[Event]) -> list[Event]:
     return [event for event in again if event is not None]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(talks())
 def test_a_call_that_may_really_happen(events: list[Event]) -> None:
     check(events)
     assert figures(through_a_journal(events)) == figures(events)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(broken_talks())
 def test_a_call_of_which_facts_are_missing_doubled_and_out_of_order(events: list[Event]) -> None:
     check([*events, ENDED, ENDED])
     assert figures(through_a_journal(events)) == figures(events)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(anything, max_size=40))
 def test_facts_that_make_no_sense_at_all(events: list[Event]) -> None:
     check([*events, ENDED, ENDED])
     assert figures(through_a_journal(events)) == figures(events)
+
+
+class _Balance(SpanProcessor):
+    """Which spans were begun and not ended."""
+
+    def __init__(self) -> None:
+        self.open: set[int] = set()
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        self.open.add(span.context.span_id)
+
+    def on_end(self, span: Any) -> None:
+        self.open.remove(span.context.span_id)
+        assert 0 <= span.start_time <= span.end_time < 2**63
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(anything, max_size=40) | broken_talks())
+def test_no_reader_fails_at_such_a_call_or_leaves_a_span_open(events: list[Event]) -> None:
+    balance, tracers, counted = _Balance(), TracerProvider(shutdown_on_exit=False), PrometheusReader()
+    tracers.add_span_processor(balance)
+    telling = TelemetryReader(tracers, texts=True)
+    measured, _ = run(events)
+    for event in [*events, *measured, ENDED, *measured]:
+        counted(event)
+        telling(event)
+    telling.close()
+    assert balance.open == set()
+    assert all(value >= 0 for number in counted.numbers for value in number.values.values())
 
 
 @pytest.mark.parametrize("voice", [True, False])

@@ -224,6 +224,15 @@ def test_a_tool_that_failed_is_an_error() -> None:
     assert (tool.status.status_code, seconds(tool)) == (StatusCode.ERROR, (6.9, 7))
 
 
+def test_what_was_typed_and_what_the_engine_hears_itself_has_no_transcription() -> None:
+    typed = CallerSaid(
+        call_id="c", at=T0 + 3, turn=2, text="hi", source="typed", recognition_at=T0 + 3, transcript_at=T0 + 3
+    )
+    sound = CallerSaid(call_id="c", at=T0 + 4, turn=3, text="", speech_ended_at=T0 + 3.5, pending=True)
+    spans = Room().happened(call()[0], typed, sound, END)
+    assert set(spans) == {"call", "invoke_agent dental"}
+
+
 def test_a_turn_that_only_the_end_closes_is_told_and_nothing_stays_open() -> None:
     room = Room()
     spans = room.happened(*call()[:9], END)
