@@ -31,6 +31,7 @@ LEAD_S = 10.0
 """A limit counts as reached this long before the cost would be above it: a goodbye takes so long, and a minute that it begins
 is billed whole."""
 
+NEAR_S = 60.0  # so near to a limit its moment itself is sought; further away it is enough to know that it is not here
 ASK_S = 5.0  # how long a start waits for what the database knows
 
 Goodbye = Callable[[str, EndReason, str], Awaitable[None]]
@@ -182,7 +183,10 @@ class Purse:
         if not limits:
             return
         now = self._clock.now()
-        moment = call.fold.reaches(min(limits), now, LEAD_S)
+        calm_s = call.fold.calm_s(min(limits), now, LEAD_S)
+        moment = now + calm_s if calm_s > NEAR_S else call.fold.reaches(min(limits), now, LEAD_S)
+        if moment == math.inf:
+            return
         if moment is not None and moment <= now:
             self._spend(call, guard, BudgetSpent(
                 call_id=call.call_id, scope="call", limit_usd=min(limits), spent_usd=call.cost(now).cost.total
@@ -210,7 +214,7 @@ class Purse:
         limits = (self.budget.per_call_usd, self.budget.per_day_usd, own.per_call_usd, own.per_day_usd)
         if all(limit is None for limit in limits):
             return
-        for name in call.cost(self._clock.now()).unpriced:
+        for name in call.fold.unknown():
             if name not in guard.told:
                 guard.told.add(name)
                 self._bus.publish(

@@ -5,6 +5,7 @@ It owns the sums; it refuses to know prices (`prices.py`), clocks, how usage was
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -126,9 +127,12 @@ class CostFold:
         """The cost at clock time `at`: what was measured, and the time that runs; a minute that has begun counts whole."""
         costs = [(used[0], cost) for used, cost in self._still()]
         costs += [(meter.stage, meter.cost(at)) for meter in self.meters()]
-        unknown = [used for used in self._lasting if used not in self._used and self._row(used) is None]
-        unpriced = [*(used for used in self._used if not self._cost_of(used)[1]), *unknown]
-        return Running(_breakdown(costs), _names(unpriced))
+        return Running(_breakdown(costs), self.unknown())
+
+    def unknown(self) -> tuple[str, ...]:
+        """Who was used without a price row, or runs without one: see `unpriced`."""
+        running = [used for used in self._lasting if used not in self._used and self._row(used) is None]
+        return _names([*(used for used in self._used if not self._cost_of(used)[1]), *running])
 
     def meters(self) -> list[Meter]:
         """What costs by the minute now."""
@@ -141,6 +145,17 @@ class CostFold:
     def fixed(self) -> float:
         """The part of the cost that stands still until something more is measured."""
         return sum(cost for _, cost in self._still())
+
+    def calm_s(self, limit_usd: float, at: float, ahead_s: float = 0.0) -> float:
+        """For how many seconds the cost is certainly not above `limit_usd` yet, found quickly (0: look with `reaches`).
+
+        In any time every meter bills at most one minute more than pass."""
+        meters = [meter for meter in self.meters() if meter.row.price]
+        left = limit_usd - self.fixed() - sum(meter.cost(at + ahead_s) for meter in meters)
+        by_minute = sum(meter.row.cost(60.0) for meter in meters)
+        if left <= 0:
+            return 0.0
+        return max(0.0, 60 * (left / by_minute - 1)) if by_minute else math.inf
 
     def reaches(self, limit_usd: float, at: float, ahead_s: float = 0.0) -> float | None:
         """When, from `at` on, the cost will be more than `limit_usd` `ahead_s` seconds later; None: not at this rate.

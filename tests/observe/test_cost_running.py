@@ -176,6 +176,7 @@ def test_the_moment_of_a_limit_is_the_first_one_above_it(
     moment = fold.reaches(limit, at)
     assert moment is not None
     assert fold.running(moment).cost.total > limit
+    assert moment >= at + fold.calm_s(limit, at) - 1e-3
     assert moment == at or fold.running(moment - 0.002).cost.total <= limit + 1e-6
 
 
