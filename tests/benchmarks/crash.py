@@ -30,6 +30,7 @@ import anyio
 import anyio.to_thread
 
 from patter.events import CallEnded, RecordingSaved, TurnMeasured
+from patter.exceptions import PatterError
 from patter.loopback.twilio import Dial
 from patter.observe.journal import CALLS, EVENTS, call_folder, read
 from tests.benchmarks import faked_engine
@@ -38,6 +39,9 @@ from tests.benchmarks.many_calls import Figures, Phone, clip
 UNWRITTEN_S = 4.0  # sound of a killed process that may be missing: it was too young to be settled
 MORE_FILES = 6  # descriptors that may come and go: connections, readers of the database
 CLOSED_S = 60.0  # a start with its database, on a busy machine
+
+GONE = (aiohttp.ClientError, ConnectionError, TimeoutError, PatterError)
+"""What callers see of an engine that is killed."""
 
 Turn = tuple[str, int, int]
 """A closed turn: its call, its number, its reply."""
@@ -115,16 +119,27 @@ class Engine:
 
     async def post(self, path: str, **body: Any) -> Any:
         """The data of an answer; ConnectionError when the engine is gone."""
-        async with self.api.post(self.url + path, json=body) as answer:
-            said = await answer.json()
-            if answer.status >= 300:
+        while True:
+            async with self.api.post(self.url + path, json=body) as answer:
+                said = await answer.json()
+            if answer.status == 429:
+                await anyio.sleep(0.2)
+            elif answer.status >= 300:
                 raise ConnectionError(said)
-            return said["data"]
+            else:
+                return said["data"]
 
     async def get(self, path: str) -> Any:
-        """The whole answer; None for 404."""
-        async with self.api.get(self.url + path) as answer:
-            return None if answer.status == 404 else await answer.json()
+        """The whole answer; None for 404. Whoever asks too much is told to wait, and does."""
+        while True:
+            async with self.api.get(self.url + path) as answer:
+                if answer.status == 429:
+                    await anyio.sleep(0.2)
+                    continue
+                said = await answer.json()
+                if answer.status not in (200, 404, 503):
+                    raise ConnectionError(f"{path}: {answer.status} {said}")
+                return said if answer.status == 200 else None
 
 
 @asynccontextmanager
@@ -177,24 +192,28 @@ async def _follow(it: Engine, told: Told, ready: anyio.Event) -> None:
 
 async def _typed(it: Engine, _: Any, dice: random.Random) -> None:
     """Calls by text, one after the other."""
-    with suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
-        while True:
+    while True:
+        try:
             call_id = (await it.post("/api/v1/rehearsals", agent="desk", line="text"))["call_id"]
             for _turn in range(dice.randint(1, 8)):
                 await anyio.sleep(dice.uniform(0.1, 0.6))
                 await it.post(f"/api/v1/calls/{call_id}/text", text="My number is four two, what are your hours?")
             await anyio.sleep(0.3)
             await it.post(f"/api/v1/calls/{call_id}/hangup")
+        except GONE:
+            await anyio.sleep(0.1)
 
 
 async def _by_telephone(it: Engine, words: list[bytes], dice: random.Random) -> None:
     """Calls by telephone, one after the other."""
-    with suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
-        while True:
-            await anyio.sleep(dice.uniform(0.0, 0.5))
+    while True:
+        await anyio.sleep(dice.uniform(0.1, 0.5))
+        try:
             dial = (await it.post("/api/v1/rehearsals", agent="desk", line="phone"))["dial"]
             phone = Phone(Figures(), echoes=False)
             await phone.call(Dial.from_json(dial), words, time.perf_counter() + dice.uniform(1.0, 20.0))
+        except* GONE:
+            pass
 
 
 # --------------------------------------------------------------------------- what must be there
@@ -268,12 +287,12 @@ async def look_at_sums(it: Engine, home: Path, report: Report) -> None:
     folders = sum(1 for entry in os.scandir(home / CALLS) if entry.is_dir())
     with anyio.move_on_after(CLOSED_S):
         while True:
+            await anyio.sleep(0.1)
             total = (await it.get("/api/v1/calls?limit=1"))["pagination"]["total"]
             overview = (await it.get("/api/v1/analytics/overview"))["data"]
             counted = (overview["calls"], sum(overview["reasons"].values()), total)
             if counted == (folders, folders, folders):
                 return
-            await anyio.sleep(0.2)
     report.wrong.append(f"{folders} calls on disk; counted, by reason, listed: {counted}")
 
 
