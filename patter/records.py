@@ -47,6 +47,7 @@ from patter.store.retention import Retention
 log = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
+START_S = 1.0  # how long a start waits for the database to have the last calls of the engine before: most have few
 CAUGHT_UP_S = 4.0  # how long a start waits for old journals before a day's budget is reckoned without them
 
 
@@ -121,6 +122,7 @@ class Records:
             await stack.enter_async_context(self._retention)
             stack.callback(self._bus.add_sink(self._retention))
             await stack.enter_async_context(self.purse)
+            await self.keeper.settled(START_S)
             self._stack = stack.pop_all()
         return self
 

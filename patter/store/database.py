@@ -28,6 +28,7 @@ from patter.store.migrations import upgrade
 BUSY_MS = 1_500  # another program may hold the file for a moment, such as a backup; longer is told and tried again
 READERS = 4  # connections for reading: more only wait for the same disk
 CONNECT_S = 10
+OPENING_S = 2.0  # how long a reader waits for a database that is being opened
 MIGRATING = 0x70617474  # PostgreSQL's advisory lock: two engines that start at once do not both make the tables
 
 SQLITE_PRAGMAS = (
@@ -104,7 +105,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading: what it sees is of one moment only within one statement. Raises StoreError. A cancelled
         reader's query is stopped."""
-        engine = self._engine(self._reader)
+        engine = await self._engine("_reader")
         with self._told():
             async with engine.connect() as connection:
                 if self.is_sqlite:
@@ -116,12 +117,17 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A connection within a transaction, which ends with the block: kept, or undone by an error. Raises StoreError."""
-        engine = self._engine(self._writer)
+        engine = await self._engine("_writer")
         with self._told():
             async with engine.begin() as connection:
                 yield connection
 
-    def _engine(self, engine: AsyncEngine | None) -> AsyncEngine:
+    async def _engine(self, which: str) -> AsyncEngine:
+        if self._writer is None:  # whoever is just opening it may be done in a moment
+            with anyio.move_on_after(OPENING_S):
+                async with self._opening:
+                    pass
+        engine: AsyncEngine | None = getattr(self, which)
         if engine is None:
             raise StoreError("the database of calls is not open yet", fix="it is tried again by itself")
         return engine
