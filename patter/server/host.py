@@ -26,7 +26,6 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.event_loop import QUICK
 from patter.exceptions import SettingsError
-from patter.exceptions import SettingsError
 from patter.server.api_port import PROTOCOL
 from patter.server.app import Server, Setup
 from patter.server.desk import Foresight, OpenCall
@@ -94,8 +93,6 @@ def host(options: Options, build: Build) -> int:
         return _complain(EXIT_UNUSABLE, f"The log {home.log} cannot be written: {error.strerror}.")
     try:
         anyio.run(_serve, options, home, listener, build, backend_options=QUICK)
-    except SettingsError as problem:
-        return _complain(EXIT_UNUSABLE, str(problem))
     except SettingsError as problem:
         return _complain(EXIT_UNUSABLE, str(problem))
     except Exception:
