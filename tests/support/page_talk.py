@@ -46,13 +46,14 @@ STAGES: tuple[ReplyStageName, ...] = ("first_token", "first_sentence", "first_au
 
 
 class Talk:
-    """One call, event by event. `began` in seconds since the epoch; the same seed says and takes the same."""
+    """One call, event by event. `began` in seconds since the epoch; the same seed says and takes the same. `replies`: how many
+    the call has had already."""
 
-    def __init__(self, call_id: str, began: float, seed: int = 0, *, agent: str = "riverside-dental") -> None:
+    def __init__(self, call_id: str, began: float, seed: int = 0, *, agent: str = "riverside-dental", replies: int = 0) -> None:
         self.call_id, self.now, self.agent = call_id, began, agent
         self._random = random.Random(f"{call_id}{seed}")
         self._turn = 0
-        self._reply = 0
+        self._reply = replies
         self._began = began
 
     def start(self, *, outbound: bool = False, caller: str = "", callee: str = "") -> Iterator[Event]:

@@ -81,7 +81,7 @@ export class Controls {
     for (const one of this.composer.elements) one.disabled = !live || rings;
     this.muted = live && Boolean(row.muted);
     say(this.mute, this.muted ? "Unmute agent" : "Mute agent");
-    mark(this.mute, "aria-pressed", this.muted);
+    mark(this.mute, "aria-pressed", String(this.muted));
     if (!live) this.close();
   }
 
@@ -96,7 +96,7 @@ export class Controls {
 
   listens(state, problem) {
     say(this.listen, { connecting: "Connecting…", on: "Listening", off: "Listen" }[state]);
-    mark(this.listen, "aria-pressed", state !== "off");
+    mark(this.listen, "aria-pressed", String(state !== "off"));
     if (state === "off") this.listening = null;
     if (problem) notice(problem, true);
   }

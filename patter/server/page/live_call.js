@@ -43,7 +43,7 @@ export class LiveCall {
     this.money = new Money();
     this.faults = new Faults();
     this.controls = new Controls(this.callId);
-    this.note = el("p.note", { hidden: true });
+    this.note = el("p.note.over", { hidden: true });
     const mayOperate = this.stream.engine?.role !== "read";
     this.node = el("div.one-call", null,
       el("header.call-head", null, this.back, el("div.call-title", null, this.title, this.state), this.figures,
