@@ -26,11 +26,12 @@ async def stopped_when_cancelled(connection: AsyncConnection) -> AsyncIterator[N
             tasks.start_soon(watching.interrupt, driver)
             try:
                 yield
-            except Exception:
+            finally:
                 watching.over = True
-                raise
-            watching.over = True
             tasks.cancel_scope.cancel()
+
+
+AGAIN_S = 0.02  # a query may still wait for its thread when it is cancelled first, and an interruption of nothing is nothing
 
 
 class _Watching:
@@ -41,5 +42,7 @@ class _Watching:
         try:
             await anyio.sleep_forever()
         finally:
-            if not self.over:
-                await driver.interrupt()  # it never waits
+            with anyio.CancelScope(shield=True):
+                while not self.over:
+                    await driver.interrupt()
+                    await anyio.sleep(AGAIN_S)

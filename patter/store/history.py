@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from patter.clock import Clock
 from patter.store.database import Database
 from patter.store.filters import Filter
-from patter.store.queries import Ended, unfinished
+from patter.store.queries import TERMS_MANY, Ended, terms_of, unfinished
 from patter.store.schema import agent_versions, calls, texts, tool_calls, turns, usage
 from patter.store.search import order_key
 from patter.store.shapes import call_json, detail_json
 
-PIECE = 200  # calls that an export reads at once: the event loop is busy with them for a few ms
+FIRST_PIECE, PIECE = 20, 200  # calls that an export reads at once: the event loop is busy with them for a few ms
 UNFINISHED = 1_000  # calls that are not over in the database: many more than an engine carries
 
 _PARTS: dict[Table, tuple[Column[Any], ...]] = {
@@ -87,9 +87,9 @@ class History:
     async def page(self, wanted: Filter, limit: int, offset: int) -> Page:
         """`limit` rows after the first `offset`."""
         held = self._memory.unwritten()
-        ended = self._ended(wanted, held)
         rows: list[dict[str, Any]] = []
         async with self._database.read() as connection:
+            ended = await self._ended(connection, wanted, held)
             total, others = (await connection.execute(ended.counts())).one()
             first = await self._unwritten(connection, wanted, held, others)
             start = max(0, offset - len(first))  # of the database's rows: so many at most stand before the page
@@ -121,8 +121,8 @@ class History:
         """All rows in pieces, each read by itself, so that a slow reader holds nothing open: first the calls of the memory,
         then those that are over, in order. A call that ends meanwhile is given once, as it was at first."""
         held = self._memory.unwritten()
-        ended = self._ended(wanted, held)
         async with self._database.read() as connection:
+            ended = await self._ended(connection, wanted, held)
             first = await self._unwritten(connection, wanted, held, UNFINISHED)
         known = {row["call_id"] for row in first}
         spoken = {row["call_id"]: self._memory.detail(row["call_id"]) for row in first} if transcripts else {}
@@ -132,13 +132,14 @@ class History:
                 [row | {"transcript": lines} for row, lines in zip(first, more, strict=True)] if transcripts else first
             )
         last: Sequence[float] | None = None
+        size = FIRST_PIECE
         while not ended.nothing:
             async with self._database.read() as connection:
-                found = await _read(connection, ended.after(last, PIECE))
+                found = await _read(connection, ended.after(last, size))
                 lines = await _transcripts(connection, [row["order_key"] for row in found]) if transcripts else {}
             if not found:
                 return
-            last = ended.values(found[-1])
+            last, size = ended.values(found[-1]), PIECE
             rows = [call_json(row, self._home, self._clock.now()) for row in found]
             if transcripts:
                 rows = [
@@ -156,9 +157,17 @@ class History:
 
     # ------------------------------------------------------------------ parts
 
-    def _ended(self, wanted: Filter, held: list[tuple[dict[str, Any], Sequence[str]]]) -> Ended:
+    async def _ended(
+        self, connection: AsyncConnection, wanted: Filter, held: list[tuple[dict[str, Any], Sequence[str]]]
+    ) -> Ended:
         over = [order_key(row["started_at"], row["call_id"]) for row, _ in held if row["state"] == "ended"]
-        return Ended(wanted, over, sqlite=self._database.is_sqlite)
+        known: dict[str, list[str]] = {}
+        sqlite = self._database.is_sqlite
+        for start in wanted.question.long_starts() if sqlite and wanted.indexed else ():
+            found = list(await connection.scalars(terms_of(start)))
+            if len(found) <= TERMS_MANY:
+                known[start] = found
+        return Ended(wanted, over, sqlite=sqlite, known=known)
 
     async def _unwritten(
         self, connection: AsyncConnection, wanted: Filter, held: list[tuple[dict[str, Any], Sequence[str]]], others: int

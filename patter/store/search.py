@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from zlib import crc32
 
-TABLE = "text_search"
+TABLE, TERMS = "text_search", "text_terms"
 WORD_LIMIT = 48  # characters of a word that count: the start of a longer one finds it as well
 WORDS_LIMIT = 20_000  # different words of one call: some hours of talk
+LISTED = (1, 2, 3, 6)  # characters of a word's start of which SQLite's index has a list: 6 are 4 digits of a number
 ASKED_LIMIT = 16  # words of one question that count
 ID_LIMIT, ID_LEAST = 20, 4  # characters of a call's id that count, and how many must be given for it to be looked for
 NUMBER_LIMIT, NUMBER_LEAST = 20, 4  # the same of a number; fewer are looked for without the index, many calls have them
@@ -100,9 +101,22 @@ class Question:
         self.nothing = bool(text.strip()) and not self.words and not self.id_start
         """Whether only punctuation was asked for: no call has that."""
 
-    def fts5(self) -> str:
-        """The question in the words of SQLite's index."""
-        return " AND ".join(self._groups(lambda word, start: f'"{word}"*' if start else f'"{word}"', " AND ", " OR "))
+    def long_starts(self) -> list[str]:
+        """The starts of words that SQLite has no list of calls for: it is quicker to ask for the words that begin so."""
+        asked = list(map(_plain, self.words))  # an id and a number without a character are two: listed
+        asked += [_ID + _plain(self.id_start), _NUMBER + _plain(self.part)]
+        return [start for start in asked if len(start) not in LISTED]
+
+    def fts5(self, known: Mapping[str, Sequence[str]] | None = None) -> str:
+        """The question in the words of SQLite's index; `known` has all words of the index that begin with some starts."""
+        held = known or {}
+
+        def term(word: str, start: bool) -> str:
+            if start and held.get(word):
+                return "(" + " OR ".join(f'"{one}"' for one in held[word]) + ")"
+            return f'"{word}"*' if start else f'"{word}"'
+
+        return " AND ".join(self._groups(term, " AND ", " OR "))
 
     def tsquery(self) -> str:
         """The question in the words of PostgreSQL's."""

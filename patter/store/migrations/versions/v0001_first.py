@@ -17,9 +17,10 @@ WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL = sa.Float(precision=53)
 SQLITE_SEARCH = (
     """CREATE VIRTUAL TABLE text_search USING fts5(
-        words, content='texts', content_rowid='id', detail=none, columnsize=0, prefix='1 2 3',
+        words, content='texts', content_rowid='id', detail=none, columnsize=0, prefix='1 2 3 6',
         tokenize="ascii tokenchars '_'"
     )""",
+    "CREATE VIRTUAL TABLE text_terms USING fts5vocab('text_search', 'row')",
     """CREATE TRIGGER texts_written AFTER INSERT ON texts BEGIN
         INSERT INTO text_search (rowid, words) VALUES (new.id, new.words);
     END""",
