@@ -32,6 +32,7 @@ from patter.providers.bench import Bench
 from patter.providers.dialer import Dialer
 from patter.providers.vendor_http import new_http
 from patter.registry import maker_of
+from patter.settings import load as load_settings
 from patter.signals import Transcribed, Used
 from patter.turns.machine import EAR, FLOOR, REPLY, Caller, Ear, Move
 
@@ -145,12 +146,20 @@ def test_the_agents_of_every_engine_are_agents() -> None:
 def test_the_agent_file_of_the_readme_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPGRAM_API_KEY", "dg")
     monkeypatch.setenv("OPENAI_API_KEY", "sk")
-    [sections] = blocks("toml")
+    [_, sections] = blocks("toml")
     agent = parse(f'system_prompt = "Be kind."\n{sections}', "agent.toml").agent
     assert agent.stt is not None
     assert agent.tts is not None
     providers = (agent.stt.provider, agent.stt_fallbacks[0].provider, agent.tts.provider)
     assert providers == ("deepgram", "embedded", "openai")
+
+
+def test_the_settings_of_the_readme_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "engine.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    settings = load_settings(tmp_path, {})
+    assert settings.memory.keep_days == 90
+    assert re.fullmatch(settings.memory.mask[0], "AB123456")
+    assert (settings.budget.per_call_usd, settings.budget.per_day_usd) == (1.5, 40)
 
 
 def test_the_own_parts_of_the_readme_make_a_call(tmp_path: Path) -> None:
