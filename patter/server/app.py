@@ -30,7 +30,6 @@ from patter.server.api.rehearsal_api import RehearsalApi
 from patter.server.api.table import CallParts, call_endpoints
 from patter.server.api_port import ApiPort
 from patter.server.auth import Door
-from patter.server.calls import CallLog
 from patter.server.desk import CAPACITY, Desk, Foresight, OpenCall, Route
 from patter.server.kept import Kept
 from patter.server.line_desk import Join, LineDesk, no_carriers
@@ -74,7 +73,6 @@ class Server:
         self.kept = kept or Kept(home=setup.home)
         self.desk = Desk(bus, open_call, setup.capacity, foresight=foresight, purse=self.kept.purse)
         self.agents = Agents(setup.agents_dir, bus, self.desk.update)
-        self.calls = CallLog(setup.home, clock)
         self.line = LineDesk(self.desk, self, bus, clock, join)
         self.port: int = listener.getsockname()[1]
         door = Door(self.port, carriers=CARRIERS)
@@ -109,10 +107,8 @@ class Server:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            await anyio.to_thread.run_sync(self.calls.load)
             await self.agents.load(self.setup.agent_files)
             stack.callback(self._listener.close)
-            stack.callback(self._bus.add_sink(self.calls.record))
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             tasks.start_soon(self._stop_when_drained)
@@ -138,7 +134,7 @@ class Server:
             self.setup.engine_id, self.setup.version, os.getpid(), self.started_at, self.agents.directory
         )
         twilio = TwilioRoutes(self.desk, self, self._clock, [account], self.url)
-        parts = CallParts(self.kept, self.desk, self.api, self.calls, self.line.give_up, self.setup.version)
+        parts = CallParts(self.kept, self.desk, self.api, self.line.give_up, self.setup.version)
         app = self.app = web.Application(middlewares=[sentences], client_max_size=BODY_LIMIT)
         self.api.fit(
             app,

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio.to_thread
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
@@ -23,7 +22,6 @@ from patter.server.api.engine_api import EngineApi, Identity
 from patter.server.api.table import CallParts, call_endpoints
 from patter.server.api_port import ApiPort
 from patter.server.auth import LOOPBACK, Door, Gate
-from patter.server.calls import CallLog
 from patter.server.desk import Desk
 from patter.server.kept import Kept
 from patter.server.tokens import own_token
@@ -48,7 +46,6 @@ class Dashboard:
     def __init__(self, kept: Kept, bus: Bus, clock: Clock, desk: Desk, token: str = "") -> None:
         self._kept, self._bus, self._clock, self._desk = kept, bus, clock, desk
         self._token = token
-        self._calls = CallLog(kept.home, clock)
         self._door: Door
 
     @asynccontextmanager
@@ -68,16 +65,11 @@ class Dashboard:
             log.warning("the dashboard_token is short: whoever guesses it may end and place calls")
         here = Identity(identity, installed_version(), os.getpid(), self._clock.now(), Path())
         async with ApiPort(self._kept.home, door, own, self._bus, self._clock, identity) as api:
-            await anyio.to_thread.run_sync(self._calls.load)
             engine = EngineApi(here, self._desk, dict, lambda: api.readers.readers, {})
-            parts = CallParts(self._kept, self._desk, api, self._calls, give_up, here.version)
+            parts = CallParts(self._kept, self._desk, api, give_up, here.version)
             app.middlewares.append(self._watch_for_proxies(api.gate))
             api.fit(app, [engine.handshake(), *call_endpoints(parts)])
-            remove = self._bus.add_sink(self._calls.record)
-            try:
-                yield api
-            finally:
-                remove()
+            yield api
 
     def reached_at(self, url: str) -> None:
         """From now on callers' carriers, and browsers, come by this public address."""

@@ -12,25 +12,22 @@ from pathlib import Path
 
 from patter.bus import Bus
 from patter.clock import Clock
-from patter.observe.journal import Journal
+from patter.observe.prices import Prices
+from patter.records import Records
 from patter.server.host import Options, Parts, host
 from tests.support.fake_calls import FakeCalls
 
 
 @asynccontextmanager
 async def parts(home: Path, bus: Bus, clock: Clock) -> AsyncIterator[Parts]:
-    """Fake calls with a real journal."""
-    journal = Journal(home)
-    bus.add_sink(journal)
+    """Fake calls with all that watches real ones."""
     calls = FakeCalls(bus)
 
     async def warm() -> None:
         raise RuntimeError("the engines of a fake cannot be loaded: my card is 4111")
 
-    try:
-        yield Parts(calls.open_call, calls.rungs, warm)
-    finally:
-        journal.close()
+    async with Records(home, bus, clock, Prices.load(), recording=False) as records:
+        yield Parts(calls.open_call, calls.rungs, warm, kept=records.kept())
 
 
 if __name__ == "__main__":

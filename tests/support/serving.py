@@ -14,12 +14,14 @@ import anyio
 from patter.bus import Bus, Subscription
 from patter.clock import Clock
 from patter.events import Event
+from patter.models import Memory
 from patter.observe.prices import Prices
 from patter.records import Records
 from patter.server.app import Server, Setup
 from patter.server.line_desk import Join, no_carriers
 from patter.server.listener import listen
 from patter.settings import Settings
+from patter.store.database import Database
 from tests.support.fake_calls import FakeCalls
 
 TOKEN = "the-token-of-this-test"
@@ -74,6 +76,20 @@ class Rig:
         raise AssertionError(f"no {kind.__name__}")
 
 
+_EMPTY: list[bytes] = []  # a database with its tables, made once: making them takes longer than most tests
+
+
+async def lay_database(home: Path) -> None:
+    """Put an empty database into a home that has none."""
+    place = home / "calls.db"
+    if not _EMPTY:
+        async with Database(Memory(), home):
+            pass
+        _EMPTY.append(place.read_bytes())
+    elif not place.exists():
+        place.write_bytes(_EMPTY[0])
+
+
 @asynccontextmanager
 async def serving(
     folder: Path,
@@ -88,6 +104,7 @@ async def serving(
     agents.mkdir(exist_ok=True)
     if not any(agents.iterdir()):
         (agents / "desk.toml").write_text(AGENT)
+    await lay_database(folder)
     clock = Clock()
     bus = bus or Bus(clock)
     calls = FakeCalls(bus)

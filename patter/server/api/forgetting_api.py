@@ -5,13 +5,14 @@ It owns these shapes; it refuses to know where calls are kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
 from patter.exceptions import StoreError
 from patter.server.answers import Refused, data, json_body
-from patter.server.calls import CallLog
 from patter.server.endpoint import Endpoint, call_id_of, no_such_call
 from patter.server.schemas import Schema
 from patter.store.retention import Retention
@@ -45,14 +46,13 @@ FORGOTTEN: Schema = {
 
 @dataclass(frozen=True, slots=True)
 class ForgettingApi:
-    """The deleting entries of /api/v1/calls. `calls` is told what is gone, also when age or number were the reason."""
+    """The deleting entries of /api/v1/calls. `up` gives the rows of the calls that are up."""
 
     retention: Retention
-    calls: CallLog
+    up: Callable[[], list[dict[str, Any]]]
 
     def endpoints(self) -> list[Endpoint]:
         """The entries, for the table."""
-        self.retention.gone.append(self.calls.forget)
         one, many = (
             "Delete a call that is over, with its recording",
             "Delete calls that are old, too many, or of a number",
@@ -70,7 +70,7 @@ class ForgettingApi:
     async def forget_one(self, request: web.Request) -> web.Response:
         """Delete one call."""
         call_id = call_id_of(request)
-        if self.calls.is_live(call_id):
+        if any(row["call_id"] == call_id for row in self.up()):
             raise Refused(409, "This call goes on: it can be deleted when it is over.")
         try:
             if not await self.retention.forget(call_id):

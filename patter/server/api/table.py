@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+import anyio.to_thread
+
+from patter.observe.journal import EVENTS, call_folder
 from patter.observe.prometheus import INSTALL
 from patter.server.api.access_api import AccessApi
 from patter.server.api.analytics_api import AnalyticsApi
-from patter.server.api.calls_api import CallsApi
 from patter.server.api.control_api import ControlApi
 from patter.server.api.dashboard_api import DashboardApi
 from patter.server.api.document_api import DocumentApi
@@ -23,7 +27,6 @@ from patter.server.api.listening_api import ListeningApi
 from patter.server.api.metrics_api import MetricsApi
 from patter.server.api.money_api import MoneyApi
 from patter.server.api_port import ApiPort
-from patter.server.calls import CallLog
 from patter.server.desk import Desk
 from patter.server.endpoint import Endpoint
 from patter.server.event_stream import EventStream
@@ -37,7 +40,6 @@ class CallParts:
     kept: Kept
     desk: Desk
     port: ApiPort
-    calls: CallLog
     give_up: Callable[[str], Awaitable[bool]]
     version: str
 
@@ -47,8 +49,7 @@ def call_endpoints(parts: CallParts) -> list[Endpoint]:
     kept, port = parts.kept, parts.port
     return [
         *_reading(parts),
-        *ControlApi(parts.desk, parts.calls.knows, parts.give_up).endpoints(),
-        *(ForgettingApi(kept.retention, parts.calls).endpoints() if kept.retention is not None else ()),
+        *ControlApi(parts.desk, partial(_knows, kept.home), parts.give_up).endpoints(),
         *EventsApi(EventStream(port.readers)).endpoints(),
         *(ListeningApi(kept.listening).endpoints() if kept.listening is not None else ()),
         *(MetricsApi(kept.scrape, INSTALL).endpoints() if kept.scrape is not None else ()),
@@ -60,9 +61,19 @@ def call_endpoints(parts: CallParts) -> list[Endpoint]:
 
 
 def _reading(parts: CallParts) -> list[Endpoint]:
-    """The history from the database where there is one, else from the journals."""
-    history, analytics = parts.kept.history, parts.kept.analytics
+    """What is kept of calls, where anything is."""
+    kept = parts.kept
+    history, analytics, retention = kept.history, kept.analytics, kept.retention
     if history is None:
-        return CallsApi(parts.calls).endpoints()
-    made = [*HistoryApi(history, parts.kept.home).endpoints(), *ExportApi(history).endpoints()]
-    return [*made, *(AnalyticsApi(analytics, history.live).endpoints() if analytics is not None else ())]
+        return []
+    return [
+        *HistoryApi(history, kept.home).endpoints(),
+        *ExportApi(history).endpoints(),
+        *(AnalyticsApi(analytics, history.live).endpoints() if analytics is not None else ()),
+        *(ForgettingApi(retention, history.live).endpoints() if retention is not None else ()),
+    ]
+
+
+async def _knows(home: Path, call_id: str) -> bool:
+    """Whether there is or was such a call: it has a journal."""
+    return await anyio.to_thread.run_sync((call_folder(home, call_id) / EVENTS).is_file)
