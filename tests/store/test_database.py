@@ -31,7 +31,7 @@ def differences(connection: Connection) -> list[Any]:
     """What autogenerate would change; the search index is no part of the tables."""
 
     def ours(_: Any, name: str | None, *__: Any) -> bool:
-        return not str(name).startswith("text_search")
+        return not str(name).startswith("text_")
 
     context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
     return list(compare_metadata(context, schema.metadata))
