@@ -91,6 +91,12 @@ class ToneAgent:
         """Hand the call over."""
         await self._transport.transfer(number, summary)
 
+    async def guide(self, text: str, by: str = "operator") -> None:
+        """It has no model."""
+
+    async def mute(self, muted: bool, by: str = "operator") -> None:
+        """It says one thing only."""
+
     async def send_digits(self, digits: str) -> None:
         """Press keys."""
         await self._transport.send_digits(digits)
