@@ -35,8 +35,8 @@ def call_folder(home: str | Path, call_id: str) -> Path:
 class Journal:
     """A bus sink that writes HOME/calls/<call_id>/events.jsonl. Serialising is done here, files in threads of their own.
 
-    Lines are handed to the system within `TOGETHER_S`, those of a closed turn or an ended call at once, so a killed process
-    loses next to nothing; closed turns and ends are also forced to the disk. A disk that refuses disturbs nobody: lines wait
+    Lines are handed to the system within `TOGETHER_S`, those of a new call, a closed turn or an ended call at once, so a killed
+    process loses next to nothing; closed turns and ends are also forced to the disk. A disk that refuses disturbs nobody: lines wait
     in memory and are written later, and `told` hears of it on the event loop. `close()` writes what is left and stops; it is
     safe to call twice."""
 
@@ -55,7 +55,7 @@ class Journal:
             return
         self._fresh.append(event)
         loop = _running_loop()
-        if loop is None or _durable(event):
+        if loop is None or isinstance(event, (CallPlaced, CallStarted)) or _durable(event):  # what others rely on
             self._turn_pages()
         elif self._turning is not loop:
             self._turning = self._loop = loop

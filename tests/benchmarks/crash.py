@@ -223,7 +223,11 @@ async def look(it: Engine, home: Path, told: Told, report: Report) -> None:
     """Compare what was told before the kill with what there is after the start."""
     wrong = report.wrong
     for call_id, line in told.started.items():
-        events = await anyio.to_thread.run_sync(read, call_folder(home, call_id) / EVENTS)
+        try:
+            events = await anyio.to_thread.run_sync(read, call_folder(home, call_id) / EVENTS)
+        except OSError:
+            wrong.append(f"{call_id}: told, and without a journal")
+            continue
         ends = [event for event in events if isinstance(event, CallEnded)]
         if len(ends) != 1:
             wrong.append(f"{call_id}: {len(ends)} ends in its journal")
