@@ -35,10 +35,10 @@ def call_folder(home: str | Path, call_id: str) -> Path:
 class Journal:
     """A bus sink that writes HOME/calls/<call_id>/events.jsonl. Serialising is done here, files in threads of their own.
 
-    Lines are handed to the system within `TOGETHER_S`, those of a new call, a closed turn or an ended call at once, so a killed
-    process loses next to nothing; closed turns and ends are also forced to the disk. A disk that refuses disturbs nobody: lines wait
-    in memory and are written later, and `told` hears of it on the event loop. `close()` writes what is left and stops; it is
-    safe to call twice."""
+    Lines are handed to the system within `TOGETHER_S`, those of a new call, a closed turn or an ended call at once, so a
+    killed process loses next to nothing; closed turns and ends are also forced to the disk. A disk that refuses disturbs
+    nobody: lines wait in memory and are written later, and `told` hears of it on the event loop. `close()` writes what is
+    left and stops; it is safe to call twice."""
 
     def __init__(self, home: str | Path, told: Callable[[MemoryChanged], None] | None = None) -> None:
         self.home = Path(home)
