@@ -128,10 +128,11 @@ class Agents:
             raise Refused(409, f'Two agent files are called "{wanted}": {files}. Use the path, or rename one.')
         return named[0] if named else None
 
-    async def wanted(self, wanted: str) -> Entry:
-        """The agent of this name or full path, opened if need be. Raises Refused if there is none."""
+    async def wanted(self, wanted: str, *, may_open: bool = True) -> Entry:
+        """The agent of this name or full path, opened if need be and allowed: a file's modules run when it is read. Raises
+        Refused if there is none."""
         entry = self.find(wanted)
-        if entry is None and Path(wanted).suffix == ".toml":
+        if entry is None and may_open and Path(wanted).suffix == ".toml":
             entry = await self.open(agent_path(wanted))
         if entry is None or (entry.file is None and entry.raw is None):
             names = ", ".join(row["name"] for row in self.rows()) or "none yet"

@@ -154,9 +154,11 @@ class Server:
 
     def _readiness(self) -> Ready:
         """What may be in the way of calls here, and of what is kept of them."""
+        keeper = self.kept.keeper
         return {
             "engines": lambda: "loading" if any(rung["state"] == "loading" for rung in self._rungs().values()) else "",
             "calls": self.desk.refusal,
+            "store": lambda: "behind: it is tried again" if keeper is not None and keeper.problem is not None else "",
             "line": lambda: "it has a problem" if self.line.status()["state"] == "problem" else "",
         }
 

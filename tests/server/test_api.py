@@ -184,7 +184,7 @@ async def test_two_files_of_one_name_need_the_path(tmp_path: Path) -> None:
         ("/api/v1/rehearsals", {"agent": "/nowhere/x.toml"}, 404, "no agent"),
         ("/api/v1/rehearsals", {"agent": "desk", "line": "fax"}, 422, '"line" must be'),
         ("/api/v1/rehearsals", {"agent": 3}, 422, '"agent" must be a text'),
-        ("/api/v1/rehearsals", {}, 422, '"agent" must be a text'),
+        ("/api/v1/rehearsals", {}, 422, '"agent" is missing: it must be a text'),
         ("/api/v1/rehearsals", {"agent": " "}, 422, '"agent" is empty'),
         ("/api/v1/rehearsals", {"agent": "x" * 5000}, 422, "longer than"),
         ("/api/v1/rehearsals", {"agent": "a\0b"}, 422, "characters that no text has"),

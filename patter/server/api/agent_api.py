@@ -14,7 +14,7 @@ from patter.exceptions import AgentFileError
 from patter.server.agents import Agents, Entry, agent_path
 from patter.server.answers import Refused, data, json_body, json_text, text_in
 from patter.server.endpoint import Endpoint
-from patter.server.schemas import Schema
+from patter.server.schemas import ANYTHING, FLAG, TEXT, WHOLE, Schema, answered, listing, record, words
 
 TEXT_LIMIT = 256 * 1024  # characters of an agent file
 PUT: Schema = {
@@ -22,6 +22,15 @@ PUT: Schema = {
     "required": ["text"],
     "properties": {"text": {"type": "string", "maxLength": TEXT_LIMIT}, "if_version": {"type": "string"}},
 }
+_TEXTS = ("name", "path", "version", "problem", "fix", "provider", "first_message", "stt", "llm", "tts")
+AGENT: Schema = record(
+    {**dict.fromkeys(_TEXTS, TEXT), "ok": FLAG, "line": WHOLE, "caller": listing(ANYTHING)}, title="Agent"
+)
+_WITH_TEXT: Schema = record({**AGENT["properties"], "text": TEXT}, title="AgentFile")
+_PATH: Schema = record({"path": words()})
+_CHECK: Schema = record({"text": words(TEXT_LIMIT, needed=False), "path": words()}, optional=("text",))
+_PROBLEM: Schema = record({"problem": TEXT, "line": WHOLE, "column": WHOLE, "fix": TEXT}, title="AgentProblem")
+_FOUND: Schema = record({"ok": FLAG, "problems": listing(_PROBLEM)}, title="AgentCheck")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +43,32 @@ class AgentApi:
         """The entries, for the table."""
         root = "/api/v1/agents"
         return [
-            Endpoint("GET", root, self.list_agents, "read", "All agent files, with what is wrong with them"),
-            Endpoint("POST", f"{root}/validate", self.validate, "read", "All problems of a text that is being edited"),
-            Endpoint("GET", f"{root}/{{name}}", self.read, "read", "An agent file with its text"),
+            Endpoint(
+                "GET",
+                root,
+                self.list_agents,
+                "read",
+                "All agent files, with what is wrong with them",
+                answer=answered(listing(AGENT)),
+            ),
+            Endpoint(
+                "POST",
+                f"{root}/validate",
+                self.validate,
+                "admin",  # the modules beside a file run when it is checked
+                "All problems of a text that is being edited",
+                body=_CHECK,
+                answer=answered(_FOUND),
+            ),
+            Endpoint(
+                "GET",
+                f"{root}/{{name}}",
+                self.read,
+                "read",
+                "An agent file with its text",
+                answer=answered(_WITH_TEXT),
+                refusals=(409,),
+            ),
             Endpoint(
                 "PUT",
                 f"{root}/{{name}}",
@@ -44,9 +76,19 @@ class AgentApi:
                 "admin",
                 "Put a new version; calls have it from their next turn on",
                 body=PUT,
+                answer=answered(_WITH_TEXT),
                 refusals=(409, 422),
             ),
-            Endpoint("POST", f"{root}/open", self.open_agent, "admin", "Follow an agent file wherever it is"),
+            Endpoint(
+                "POST",
+                f"{root}/open",
+                self.open_agent,
+                "admin",
+                "Follow an agent file wherever it is",
+                body=_PATH,
+                answer=answered(AGENT),
+                refusals=(404,),
+            ),
         ]
 
     async def list_agents(self, _: web.Request) -> web.Response:
@@ -63,7 +105,7 @@ class AgentApi:
 
     async def read(self, request: web.Request) -> web.Response:
         """An agent file with its text."""
-        return data(_whole(await self.agents.wanted(request.match_info["name"])))
+        return data(_whole(await self.agents.wanted(request.match_info["name"], may_open=False)))
 
     async def put(self, request: web.Request) -> web.Response:
         """Check a text, and make it the agent's file if nothing is wrong with it."""

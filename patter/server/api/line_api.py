@@ -16,13 +16,52 @@ from patter.builders import choose_carrier, is_e164
 from patter.exceptions import PatterError
 from patter.server.agents import Agents, Entry
 from patter.server.answers import Refused, data, flag_in, json_body, text_in
+from patter.server.auth import visitor_of
 from patter.server.endpoint import Endpoint
 from patter.server.front_door import LineSettings
 from patter.server.line_desk import Answering, LineDesk
 from patter.server.orders import RING_TIMEOUT_S, Order
+from patter.server.schemas import FLAG, NUMBER, TEXT, TEXTS, answered, listing, one_of, record, whole, words
+from patter.server.schemas import number as between
 
 ROUTES_LIMIT = 200  # numbers of one account that one engine answers
 SHORTEST_RING_S, LONGEST_RING_S = 5.0, 600.0  # what both carriers take
+
+_SHOWN = ("problem", "fix", "carrier", "number", "public_url", "agent", "voice_url_before")
+LINE = record(
+    {
+        "state": one_of("off", "starting", "open", "closing", "problem"),
+        **dict.fromkeys(_SHOWN, TEXT),
+        **dict.fromkeys(("tunnel", "recording"), FLAG),
+        "routes": listing(record({"number": TEXT, "agent": TEXT})),
+        "notes": TEXTS,
+        "since": NUMBER,
+    },
+    title="Line",
+)
+_OPTIONAL = ("number", "host", "public_key", "codec", "api_base", "voicemail", "account", "secret")
+_SWITCHES = ("tunnel", "recording", "take_number", "restore")
+_OPEN = record(
+    {
+        "agent": words(),
+        "carrier": one_of("twilio", "telnyx"),
+        **dict.fromkeys(_OPTIONAL, words(needed=False)),
+        **dict.fromkeys(_SWITCHES, FLAG),
+        "port": whole(0, 65_535),
+        "routes": {"type": ["object", "null"], "maxProperties": ROUTES_LIMIT},
+    },
+    optional=(*_OPTIONAL, *_SWITCHES, "port", "routes"),
+)
+_PLACE = record(
+    {
+        "agent": words(),
+        "to": words(),
+        **dict.fromkeys(("from", "first_message", "voicemail"), words(needed=False)),
+        "machine_detection": FLAG,
+        "ring_timeout_s": between(SHORTEST_RING_S, LONGEST_RING_S),
+    },
+    optional=("from", "first_message", "voicemail", "machine_detection", "ring_timeout_s"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +73,41 @@ class LineApi:
 
     def endpoints(self) -> list[Endpoint]:
         """The entries, for the table."""
-        line = "/api/v1/line"
+        line, shown = "/api/v1/line", answered(LINE)
         return [
-            Endpoint("GET", line, self.show, "read", "The phone line as it is"),
-            Endpoint("POST", line, self.open, "admin", "Open the phone line", status=202),
-            Endpoint("DELETE", line, self.close, "admin", "Close the phone line", status=202),
-            Endpoint("POST", "/api/v1/calls", self.place, "operate", "Place a call", status=201),
+            Endpoint("GET", line, self.show, "read", "The phone line as it is", answer=shown),
+            Endpoint(
+                "POST",
+                line,
+                self.open,
+                "admin",
+                "Open the phone line; the event LineChanged tells how it went",
+                body=_OPEN,
+                answer=shown,
+                status=202,
+                refusals=(404, 409),
+            ),
+            Endpoint(
+                "DELETE",
+                line,
+                self.close,
+                "admin",
+                "Close the phone line: calls that are up go on (idle), or end with a goodbye (now)",
+                query={"when": one_of("now", "idle", default="idle")},
+                answer=shown,
+                status=202,
+            ),
+            Endpoint(
+                "POST",
+                "/api/v1/calls",
+                self.place,
+                "operate",
+                "Place a call; answered once the carrier has accepted it",
+                body=_PLACE,
+                answer=answered(record({"call_id": TEXT})),
+                status=201,
+                refusals=(404, 409, 502),
+            ),
         ]
 
     async def show(self, _: web.Request) -> web.Response:
@@ -69,7 +137,8 @@ class LineApi:
     async def place(self, request: web.Request) -> web.Response:
         """Place a call; 201 once the carrier has accepted it."""
         body = await json_body(request)
-        file = _file_of(await self._usable(text_in(body, "agent")))
+        may_open = visitor_of(request).role == "admin"
+        file = _file_of(await self._usable(text_in(body, "agent"), may_open=may_open))
         to, caller = text_in(body, "to"), text_in(body, "from", default="")
         for name, number in (("to", to), ("from", caller)):
             if number and not is_e164(number):
@@ -90,8 +159,8 @@ class LineApi:
             raise Refused(502, str(problem)) from None
         return data({"call_id": call_id}, status=201)
 
-    async def _usable(self, wanted: str) -> Entry:
-        entry = await self.agents.wanted(wanted)
+    async def _usable(self, wanted: str, *, may_open: bool = True) -> Entry:
+        entry = await self.agents.wanted(wanted, may_open=may_open)
         _file_of(entry)
         return entry
 

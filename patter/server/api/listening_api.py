@@ -31,7 +31,18 @@ class ListeningApi:
     def endpoints(self) -> list[Endpoint]:
         """The entry, for the table."""
         path = "/api/v1/calls/{id}/listen"
-        return [Endpoint("GET", path, self.listen, "operate", "Both voices of a live call, as a WebSocket", status=101)]
+        return [
+            Endpoint(
+                "GET",
+                path,
+                self.listen,
+                "operate",
+                "Both voices of a live call, as a WebSocket",
+                status=101,
+                audited=True,
+                refusals=(426,),
+            )
+        ]
 
     async def listen(self, request: web.Request) -> web.WebSocketResponse:
         """Both voices from now on, until the call is over or the listener goes."""

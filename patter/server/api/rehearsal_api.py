@@ -18,13 +18,22 @@ from patter.exceptions import PatterError
 from patter.ports import CallInfo
 from patter.server.agents import Agents
 from patter.server.answers import Refused, data, json_body, text_in
+from patter.server.auth import visitor_of
 from patter.server.desk import Desk, LineKind, LiveCall, Route, new_call_id
 from patter.server.endpoint import Endpoint
+from patter.server.schemas import ANYTHING, TEXT, TEXTS, answered, listing, one_of, or_null, record, words
 from patter.server.twilio_routes import VOICE, Account
 from patter.transports.text import TextTransport
 
 CALLER = "+15005550001"  # the number rehearsals call from; no carrier gives it to anybody
 BEGINS_S = 5.0  # a call begins within milliseconds, unless a tool server has to be asked first
+
+_WANTED = record({"agent": words(), "line": one_of("phone", "wideband", "text", default="phone")}, optional=("line",))
+_DIALLED = record(dict.fromkeys(("webhook_url", "account_sid", "auth_token", "from", "to", "line"), TEXT), title="Dial")
+_STARTED = record(
+    {"call_id": or_null(TEXT), "dial": or_null(_DIALLED), "notes": TEXTS, "caller": listing(ANYTHING)},
+    title="Rehearsal",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +52,23 @@ class RehearsalApi:
         """The entries, for the table."""
         return [
             Endpoint(
-                "POST", "/api/v1/rehearsals", self.rehearse, "operate", "Talk to an agent without a carrier", status=201
+                "POST",
+                "/api/v1/rehearsals",
+                self.rehearse,
+                "operate",
+                "Talk to an agent without a carrier",
+                body=_WANTED,
+                answer=answered(_STARTED),
+                status=201,
+                refusals=(404, 409),
             )
         ]
 
     async def rehearse(self, request: web.Request) -> web.Response:
         """Start a call by text, or say how the softphone dials one."""
         body = await json_body(request)
-        line = _line(text_in(body, "line", default="phone"))
-        entry = await self.agents.wanted(text_in(body, "agent"))
+        line: LineKind = body.get("line", "phone")
+        entry = await self.agents.wanted(text_in(body, "agent"), may_open=visitor_of(request).role == "admin")
         if sentence := self.desk.refusal():
             raise Refused(409, sentence)
         if entry.file is None:
@@ -92,10 +109,3 @@ class RehearsalApi:
             "to": self.desk.number_of(route),
             "line": route.line,
         }
-
-
-def _line(given: str) -> LineKind:
-    match given:
-        case "phone" | "wideband" | "text":
-            return given
-    raise Refused(422, '"line" must be "phone", "wideband" or "text".')
