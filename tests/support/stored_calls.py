@@ -209,7 +209,7 @@ def _sum_up(chance: random.Random, made: Stored) -> None:
 
 
 class DaySums:
-    """The rows of the four tables of days, from the calls that it is given."""
+    """The rows of the tables of days and of agents' versions, from the calls that it is given."""
 
     def __init__(self) -> None:
         self._sums: dict[str, dict[tuple[Any, ...], dict[str, float]]] = defaultdict(dict)
@@ -227,6 +227,11 @@ class DaySums:
                 for name in (*schema.SEGMENTS, "total"):
                     ms = turn[f"{name}_ms"]
                     self._add("day_latency", (day, agent, name, bucket(ms)), n=1, sum_ms=ms)
+        used_at = made.call["started_at"]  # calls come in the order of their beginning
+        version = self._sums["agent_versions"].setdefault(
+            (agent, call["agent_version"]), {"first_used_at": used_at, "calls": 0}
+        )
+        version |= {"last_used_at": used_at, "calls": version["calls"] + 1}
         for row in made.usage:
             key = (day, agent, *(row[name] for name in ("stage", "provider", "model", "amount")))
             used = row["quantity"]
