@@ -29,7 +29,7 @@ from tests.benchmarks import faked_engine
 from tests.benchmarks.crash import Engine, engine
 from tests.benchmarks.many_calls import Figures, Phone, clip
 
-WARM_UP = 3  # rounds: caches, the bus's backlog, the allocator's arenas
+WARM_UP = 3  # rounds at least, and half of them: caches, the bus's backlog, the allocator's arenas
 PER_CALL_KB = 1.0  # the list of calls keeps an id and a date of each
 NOISE_MB = 4.0  # the allocator gives back in pieces
 QUIET_S = 60.0
@@ -45,10 +45,15 @@ class Report:
     seconds: float = 0.0
 
     @property
+    def warm(self) -> int:
+        """The round after which nothing may grow."""
+        return max(WARM_UP, len(self.census) // 2) - 1
+
+    @property
     def kb_a_call(self) -> float:
         """How memory grew with the calls after the warm-up: the slope of a line through all rounds."""
-        megabytes = [float(round_["rss_mb"]) for round_ in self.census[WARM_UP:]]
-        calls = self.calls[WARM_UP:]
+        megabytes = [float(round_["rss_mb"]) for round_ in self.census[self.warm :]]
+        calls = self.calls[self.warm :]
         if len(calls) < 2 or calls[0] == calls[-1]:
             return 0.0
         return statistics.linear_regression(calls, megabytes).slope * 1024
@@ -57,7 +62,7 @@ class Report:
     def wrong(self) -> list[str]:
         """What grew."""
         found = []
-        first, last = self.census[WARM_UP - 1], self.census[-1]
+        first, last = self.census[self.warm], self.census[-1]
         for name in ("files", "threads"):
             if last[name] > first[name]:
                 found.append(f"{name}: {first[name]} became {last[name]}")
@@ -65,7 +70,7 @@ class Report:
             if last["tasks"].get(name, 0) > first["tasks"].get(name, 0):
                 found.append(f"task {name}: {first['tasks'].get(name, 0)} became {last['tasks'][name]}")
         grown = max(0.0, last["rss_mb"] - first["rss_mb"] - NOISE_MB)
-        if grown > PER_CALL_KB / 1024 * (self.calls[-1] - self.calls[WARM_UP - 1]):
+        if grown > PER_CALL_KB / 1024 * (self.calls[-1] - self.calls[self.warm]):
             found.append(f"memory: {first['rss_mb']:.1f} MB became {last['rss_mb']:.1f} MB: {last['top']}")
         return found
 
