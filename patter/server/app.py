@@ -71,7 +71,9 @@ class Server:
     ) -> None:
         self.setup = setup
         self.kept = kept or Kept(home=setup.home)
-        self.desk = Desk(bus, open_call, setup.capacity, foresight=foresight, purse=self.kept.purse)
+        self.desk = Desk(
+            bus, open_call, setup.capacity, foresight=foresight, purse=self.kept.purse, used=self.kept.agent_used
+        )
         self.agents = Agents(setup.agents_dir, bus, self.desk.update)
         self.line = LineDesk(self.desk, self, bus, clock, join)
         self.port: int = listener.getsockname()[1]

@@ -142,7 +142,9 @@ class LiveCall:
 
 
 class Desk:
-    """Starts and ends calls. `async with Desk(…)`: leaving ends every call within `DRAIN_S`."""
+    """Starts and ends calls. `async with Desk(…)`: leaving ends every call within `DRAIN_S`.
+
+    `used` is told which agent, version and text of its file a call begins with."""
 
     def __init__(
         self,
@@ -152,11 +154,13 @@ class Desk:
         *,
         foresight: Foresight | None = None,
         purse: Purse | None = None,
+        used: Callable[[str, str, str], None] = lambda agent, version, text: None,
     ) -> None:
         self._bus = bus
         self._open_call = open_call
         self._foresight = foresight or _Unprepared()
         self._purse = purse or _Bottomless()
+        self._used = used
         self._capacity = capacity
         self._calls: dict[str, LiveCall] = {}
         self._routes: dict[str, Route] = {}
@@ -266,6 +270,7 @@ class Desk:
             agent_version=file.version,
             voicemail=voicemail,
         )
+        self._used(file.name, file.version, file.text)
         live = LiveCall(session, file.path)
         self._calls[call.call_id] = live
         self._idle = anyio.Event()

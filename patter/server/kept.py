@@ -37,3 +37,8 @@ class Kept:
     retention: Retention | None = None
     scrape: Callable[[], tuple[bytes, str]] | None = None
     """All that was counted, as text for Prometheus, and its media type. Raises ImportError without the package for it."""
+
+    def agent_used(self, agent: str, version: str, text: str) -> None:
+        """A call begins with this version of an agent, whose file is `text`."""
+        if self.keeper is not None and text:
+            self.keeper.agent_used(agent, version, text)

@@ -36,6 +36,7 @@ BATCH = 50  # calls in one transaction: some ms
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # between tries while the database fails
 HELD = 500  # ended calls that wait in memory for the database, some MB; more are read from their journals later
 KEPT = 64  # ended calls that are written and still in memory: a recording may be saved a little later
+VERSIONS = 200  # of agents, whose text is at hand for calls that end
 LAST_TRY_S = 10.0  # how long an engine that stops waits for the database
 
 
@@ -68,6 +69,7 @@ class Keeper:
         self._in_hand = 0  # calls that are being written
         self._problem: StoreError | None = None
         self._failures = 0
+        self._texts: OrderedDict[tuple[str, str], str] = OrderedDict()  # of agents' versions
         self._forgotten: set[str] = set()  # while somebody may still have rows of them in hand
         self._turn = anyio.Lock()  # one transaction at a time: what is erased is not written by one that began before
         self._wake = anyio.Event()
@@ -117,6 +119,13 @@ class Keeper:
             self._wake.set()
             if over and self._problem is not None:
                 self._let_go()
+
+    def agent_used(self, agent: str, version: str, text: str) -> None:
+        """A call begins with this version of an agent, whose file is `text`: it is kept with the call."""
+        self._texts[agent, version] = text
+        self._texts.move_to_end((agent, version))
+        while len(self._texts) > VERSIONS:
+            self._texts.popitem(last=False)
 
     def _let_go(self) -> None:
         """While the database fails, hold no more ended calls in memory than was agreed: their journals have them."""
@@ -241,7 +250,8 @@ class Keeper:
                 await self._database.open()
                 if rows:
                     async with self._turn, self._database.write() as connection:
-                        await write(connection, [some for some in rows if some.call["call_id"] not in self._forgotten])
+                        wanted = [some for some in rows if some.call["call_id"] not in self._forgotten]
+                        await write(connection, wanted, self._texts)
                 self._came_back()
                 return
             except Refused as refused:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Table, case, delete
@@ -33,14 +34,18 @@ anything is left in a row."""
 COSTS = ("cost_stt", "cost_tts", "cost_llm", "cost_telephony", "cost_total")
 
 
-class Sums:
-    """Additions to the sums, of any number of calls."""
+NO_TEXTS: Mapping[tuple[str, str], str] = MappingProxyType({})
 
-    def __init__(self) -> None:
+
+class Sums:
+    """Additions to the sums, of any number of calls. `texts`: (agent, version) → the file as it was, where that is known."""
+
+    def __init__(self, texts: Mapping[tuple[str, str], str] = NO_TEXTS) -> None:
         self._added: dict[Table, dict[tuple[Any, ...], dict[str, float]]] = {
             table: defaultdict(lambda: defaultdict(float)) for table in TABLES
         }
         self._versions: dict[tuple[str, str], dict[str, float]] = {}
+        self._texts = texts
         self._takes = False
 
     def add(self, call: Row, turns: Iterable[Row], usage: Iterable[Row], sign: int = 1) -> None:
@@ -107,7 +112,7 @@ class Sums:
 
     async def _write_versions(self, connection: AsyncConnection) -> None:
         rows = [
-            {"agent": agent, "version": version, "text": ""} | held
+            {"agent": agent, "version": version, "text": self._texts.get((agent, version), "")} | held
             for (agent, version), held in sorted(self._versions.items())
         ]
         if not rows:
@@ -116,6 +121,7 @@ class Sums:
         new = statement.excluded
         sooner = (now.first_used_at == 0) | (new.first_used_at < now.first_used_at)
         changed = {
+            "text": case((new.text != "", new.text), else_=now.text),
             "calls": now.calls + new.calls,
             "first_used_at": case((sooner, new.first_used_at), else_=now.first_used_at),
             "last_used_at": case((new.last_used_at > now.last_used_at, new.last_used_at), else_=now.last_used_at),

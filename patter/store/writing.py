@@ -6,7 +6,7 @@ It owns which statements that takes; it refuses to know when to write and what t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table, delete, select
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from patter.store.record import Rows
 from patter.store.schema import calls, texts, tool_calls, turns, usage
-from patter.store.sums import Sums
+from patter.store.sums import NO_TEXTS, Sums
 from patter.store.upsert import upsert
 
 PARTS = {turns: ("call_id", "number"), usage: ("call_id", "stage", "provider", "model", "amount"),
@@ -22,10 +22,14 @@ PARTS = {turns: ("call_id", "number"), usage: ("call_id", "stage", "provider", "
 TOGETHER = 100  # calls in one statement
 
 
-async def write(connection: AsyncConnection, batch: Sequence[Rows]) -> None:
-    """Write calls, new or known. Those that are over are written whole, and counted in the sums of their day."""
+async def write(
+    connection: AsyncConnection, batch: Sequence[Rows], files: Mapping[tuple[str, str], str] = NO_TEXTS
+) -> None:
+    """Write calls, new or known. Those that are over are written whole, and counted in the sums of their day.
+
+    `files`: (agent, version) → the agent's file as it was, where that is known."""
     over = [rows for rows in batch if rows.text is not None]
-    sums = Sums()
+    sums = Sums(files)
     await _count(connection, [rows.call["call_id"] for rows in over], sums, -1)
     for rows in over:
         rows.call["counted"] = True

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from patter.audio.format import PCM_8K, AudioChunk
-from patter.events import AgentChanged
+from patter.events import AgentChanged, CallEnded
 from patter.observe.listening import Listening
 from patter.ports import Abilities, CallInfo
 from patter.server.answers import sentences
@@ -108,3 +108,22 @@ async def test_both_voices_come_over_a_socket_until_the_call_ends() -> None:
                     assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
     finally:
         await runner.cleanup()
+
+
+async def test_the_file_of_every_version_that_took_a_call_can_be_read_again(tmp_path: Path) -> None:
+    async with serving(tmp_path) as rig:
+        for text in (AGENT, AGENT.replace("You answer.", "You answer kindly.")):
+            async with rig.client.put(f"{rig.server.url}/api/v1/agents/desk", json={"text": text}) as put:
+                assert put.status == 200
+            call_id = await rig.text_call()
+            events = rig.everything()
+            await rig.post(f"/api/v1/calls/{call_id}/hangup")
+            await rig.seen(CallEnded, events, call_id=call_id)
+        versions: list[dict[str, object]] = []
+        with anyio.fail_after(10):
+            while len(versions) < 2:
+                _, answer = await rig.get("/api/v1/agents/desk/versions")
+                versions = answer["data"]
+        assert [row["calls"] for row in versions] == [1, 1]
+        assert "kindly" in str(versions[0]["text"])
+        assert versions[1]["text"] == AGENT

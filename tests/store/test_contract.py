@@ -169,6 +169,24 @@ async def test_sums_are_those_of_the_calls(memory: Memory, tmp_path: Path) -> No
         ]
 
 
+async def test_the_text_of_a_version_is_kept_with_the_calls_that_it_took(memory: Memory, tmp_path: Path) -> None:
+    async with office(tmp_path, memory) as made:
+        made.call("CA1", agent="amy")
+        await made.written()
+        made.keeper.agent_used("amy", "v1", 'system_prompt = "Be kind."')
+        made.call("CA2", agent="amy", at=DAY + 100)
+        made.call("CA3", agent="bob", at=DAY + 200)
+        await made.written()
+    async with office(tmp_path, memory) as made:
+        made.call("CA4", agent="amy", at=DAY + 300)
+        await made.written()
+        versions = await made.rows(schema.agent_versions)
+        assert [(row["agent"], row["text"], row["calls"]) for row in versions] == [
+            ("amy", 'system_prompt = "Be kind."', 3),
+            ("bob", "", 1),
+        ]
+
+
 async def test_what_is_forgotten_is_in_no_table_and_no_sum(memory: Memory, tmp_path: Path) -> None:
     async with office(tmp_path, memory) as made:
         made.call("CA1", turns=1)
