@@ -31,6 +31,9 @@ CONNECT_S = 10
 OPENING_S = 2.0  # how long a reader waits for a database that is being opened
 MIGRATING = 0x70617474  # PostgreSQL's advisory lock: two engines that start at once do not both make the tables
 
+PLANNING = {"enable_seqscan": "off", "max_parallel_workers_per_gather": "0"}
+"""Every question has its index; PostgreSQL would read all texts instead for a word that many calls have, word by word."""
+
 SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",  # a power cut may take the last transactions: the journals have them
@@ -166,7 +169,7 @@ class Database:
             connect_args={
                 "timeout": CONNECT_S,
                 "command_timeout": 60,
-                "server_settings": {"application_name": "patter", "jit": "off"},
+                "server_settings": {"application_name": "patter", "jit": "off", **PLANNING},
             },
         )
         return engine, engine

@@ -116,26 +116,21 @@ class Ended:
         if not self.wanted.indexed or not by_age:
             conditions = self._plain() if not self.wanted.indexed else [self._is_hit(near=near)]
             return select(calls.c.order_key).where(*conditions).order_by(*self._order()).limit(limit).offset(offset)
-        hits = self._hits()
-        if not self._sqlite and not near:
-            cte = hits.cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
-            hits = select(cte.c.id)
+        hits = self._hits() if near else self._all_hits()
         key = hits.selected_columns[0]
         return hits.order_by(key if self.wanted.order == "started_at" else key.desc()).limit(limit).offset(offset)
 
     def _is_hit(self, *, near: bool) -> ColumnElement[bool]:
         """Whether the search finds a call: looked up call by call if the page is `near`, else among all finds."""
         if not near:
-            return calls.c.order_key.in_(self._hits())
+            return calls.c.order_key.in_(self._all_hits())
         place, key = (_INDEX, _INDEX.c.rowid) if self._sqlite else (texts, texts.c.id)
         one = select(literal(1)).select_from(place).where(*self._found(), key == calls.c.order_key)
         return one.correlate(calls).exists()
 
     def after(self, last: Sequence[float] | None, limit: int) -> Select[Any]:
         """The rows after the one with these values of the order (None: the first ones): for reading all, piece by piece."""
-        conditions = self._plain()
-        if self.wanted.indexed:
-            conditions = [calls.c.order_key.in_(self._hits())]
+        conditions = [self._is_hit(near=False)] if self.wanted.indexed else self._plain()
         if last is not None:
             conditions.append(self._beyond(last))
         return select(*ROW).where(*conditions).order_by(*self._order()).limit(limit)
@@ -192,6 +187,12 @@ class Ended:
             cast(bindparam("asked", question.tsquery(), String), TSQUERY)
         )
         return [asked, *self._within(texts.c.id)]
+
+    def _all_hits(self) -> Select[Any]:
+        """The keys of all finds, found before anything else is looked at."""
+        if self._sqlite:
+            return self._hits()
+        return select(self._hits().cte("hits").prefix_with("MATERIALIZED", dialect="postgresql").c.id)
 
     def _hits(self) -> Select[Any]:
         return select(_INDEX.c.rowid if self._sqlite else texts.c.id).where(*self._found())
