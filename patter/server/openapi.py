@@ -102,7 +102,8 @@ def _hoist(schema: Mapping[str, Any], components: dict[str, Any]) -> dict[str, A
     title = schema.get("title")
     if not isinstance(title, str) or schema.get("type") is None:
         return made
-    components[title] = made
+    if components.setdefault(title, made) != made:
+        raise ValueError(f"two shapes of the API are called {title}")
     return {"$ref": f"#/components/schemas/{title}"}
 
 
