@@ -19,7 +19,7 @@ from aiohttp import WSMsgType
 
 from patter.exceptions import ProviderError
 from patter.providers.vendor import Vendor, secret_words
-from patter.unwaited import unwaited
+from patter.unwaited import masked_frame_of, unwaited
 
 CONNECT_S = 5.0  # a vendor on the line answers in a fraction of that
 HEARTBEAT_S = 10.0  # a half-open socket is noticed within one and a half of it
@@ -63,6 +63,7 @@ class VendorSocket:
         self.close_code: int | None = None
         """What the vendor closed it with (1005: it did not say); None if it has not."""
         self._socket = socket
+        self._line = self._pipe()
         self._leaving = False
 
     @property
@@ -83,14 +84,14 @@ class VendorSocket:
 
     def send(self, message: str | bytes) -> bool:
         """Write one text or binary frame at once. Returns False when the socket is gone (its reader is told why)."""
-        pipe = self._pipe()
-        if pipe is None or self._socket.closed:
+        pipe = self._line
+        if pipe is None or pipe.is_closing() or self._leaving or self._socket.closed:
             return False
         if pipe.get_write_buffer_size() > UNREAD_LIMIT:
             pipe.abort()
             return False
-        sending = self._socket.send_str(message) if isinstance(message, str) else self._socket.send_bytes(message)
-        return unwaited(sending)
+        pipe.write(masked_frame_of(message))
+        return True
 
     async def messages(self) -> AsyncIterator[str | bytes]:
         """What the vendor sends, until the socket is closed in good order (code 1000 or 1001, or by us).

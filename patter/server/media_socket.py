@@ -15,7 +15,8 @@ from aiohttp import WSMsgType, web
 from patter.exceptions import WireError
 from patter.server.answers import Refused
 from patter.server.crowd import CROWD
-from patter.unwaited import unwaited
+from patter.server.straight_socket import StraightSocket
+from patter.unwaited import frame_of
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,6 @@ START_SECONDS = 10.0  # `start` follows the opening of the socket at once
 FIRST_MESSAGES = 5  # `connected`, `start`, and room for what a newer protocol may put between
 MESSAGE_LIMIT = 64 * 1024  # the largest frame a carrier sends is a few kilobytes
 UNREAD_LIMIT = 4 * 1024 * 1024  # bytes a carrier may leave unread: over six minutes of µ-law in base64
-HEARTBEAT_S = 20.0
 CLOSE_S = 2.0  # how long a carrier may take to answer our closing
 REASON_BYTES = 120  # a closing frame holds 125 with its code
 
@@ -46,11 +46,11 @@ def check_upgrade(request: web.Request) -> None:
         raise Refused(400, "A media stream is a WebSocket.")
 
 
-async def accept(request: web.Request) -> web.WebSocketResponse:
+async def accept(request: web.Request) -> StraightSocket:
     """Open the socket with the limits that a stranger must meet. Its caller has checked who may."""
     if crowd := request.app.get(CROWD):
         crowd.know(request)
-    socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_LIMIT, compress=False, timeout=CLOSE_S)
+    socket = StraightSocket(max_msg_size=MESSAGE_LIMIT, compress=False, timeout=CLOSE_S)
     await socket.prepare(request)
     return socket
 
@@ -88,16 +88,19 @@ async def refuse(socket: web.WebSocketResponse, reason: str, code: int = 1008) -
     await socket.close(code=code, message=reason.encode()[:REASON_BYTES].decode(errors="ignore").encode())
 
 
-async def carry(socket: web.WebSocketResponse, wire: MediaSocket, transport: Fed) -> None:
+async def carry(socket: StraightSocket, wire: MediaSocket, transport: Fed) -> None:
     """Feed the transport until the socket is closed, by whichever side."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wire.close_when_asked)
         try:
+            wire.watch()
+            socket.listen(transport.feed)
             async for message in socket:
-                if message.type is WSMsgType.TEXT:
+                if message.type is WSMsgType.TEXT:  # it came before anybody listened, or with something else
                     transport.feed(message.data)
         finally:  # also when the server stops: nobody else would tell the call
             transport.lost()
+            socket.deafen()
         if not wire.closing:
             tasks.cancel_scope.cancel()
 
@@ -105,7 +108,7 @@ async def carry(socket: web.WebSocketResponse, wire: MediaSocket, transport: Fed
 class MediaSocket:
     """A WebSocket as a transport needs it: writes at once, closes without waiting."""
 
-    def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
+    def __init__(self, socket: StraightSocket, request: web.Request) -> None:
         self._socket = socket
         self._request = request
         self._closing = anyio.Event()
@@ -119,7 +122,12 @@ class MediaSocket:
             log.warning("the carrier does not read its stream")
             pipe.abort()
             return
-        unwaited(self._socket.send_str(text))
+        pipe.write(frame_of(text))
+
+    def watch(self) -> None:
+        """Cut off a carrier that has gone without a word."""
+        if self._request.transport is not None:
+            self._socket.watch(self._request.transport)
 
     @property
     def closing(self) -> bool:

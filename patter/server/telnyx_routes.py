@@ -22,6 +22,7 @@ from patter.server.arrivals import Arrival
 from patter.server.desk import Desk
 from patter.server.media_socket import MediaSocket, accept, carry, check_upgrade, first, refuse
 from patter.server.orders import Order
+from patter.server.straight_socket import StraightSocket
 from patter.server.telnyx_calls import TelnyxCalls
 from patter.server.telnyx_gate import MEDIA as MEDIA
 from patter.server.telnyx_gate import VOICE as VOICE
@@ -136,7 +137,7 @@ class TelnyxRoutes:
         return socket
 
     async def _carry(
-        self, socket: web.WebSocketResponse, request: web.Request, arrival: Arrival, leg: Leg, start: Start
+        self, socket: StraightSocket, request: web.Request, arrival: Arrival, leg: Leg, start: Start
     ) -> None:
         wire = MediaSocket(socket, request)
         transport = StreamTransport(leg.call_id, TelnyxStream(start, self._plays), wire, self._clock, arrival.control)
