@@ -23,7 +23,8 @@ from patter.server.desk import Desk
 from patter.server.front_door import FrontDoor, Joined, LineSettings
 from patter.server.listener import listen
 from patter.server.number_setup import NumberSetup
-from patter.server.twilio_routes import STATUS, Account, TwilioRoutes
+from patter.server.twilio_gate import STATUS
+from patter.server.twilio_routes import Account, TwilioRoutes
 from patter.wire.twilio_signature import sign
 from tests.support.fake_calls import FakeCalls
 from tests.support.serving import lay_database
@@ -71,6 +72,10 @@ async def nothing(_: object) -> NumberSetup:
     return NumberSetup()
 
 
+async def untouched(_: NumberSetup) -> None:
+    """The number stays as it is."""
+
+
 @asynccontextmanager
 async def port(home: Path, token: str = "", *, shown: bool = True, host: str = PUBLIC) -> AsyncIterator[Port]:
     await lay_database(home)
@@ -83,7 +88,7 @@ async def port(home: Path, token: str = "", *, shown: bool = True, host: str = P
     settings = LineSettings(Carrier("twilio", ACCOUNT.sid, ACCOUNT.auth_token), "+15551234567", host, take_number=False)
     async with Records(home, bus, clock, Prices.load(), recording=False) as records, desk:
         dashboard = Dashboard(records.kept(), bus, clock, desk, token) if shown else None
-        door = FrontDoor(settings, listener, Joined(routes, nothing, nothing), desk, dashboard)
+        door = FrontDoor(settings, listener, Joined(routes, nothing, untouched), desk, dashboard)
         browser = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
         async with door, browser:
             yield Port(bus, number, browser)
@@ -104,7 +109,11 @@ async def test_this_machines_user_needs_no_token_and_nobody_else_gets_in_without
             assert await it.status("GET", "/dashboard", **sign_of_a_proxy) == 401, sign_of_a_proxy
             assert await it.status("GET", "/api/v1/nothing", **sign_of_a_proxy) == 401, sign_of_a_proxy
             assert await it.status("GET", "/health", **sign_of_a_proxy) == 200
-        for stranger in ({"Host": "evil.example"}, {"Host": f"127.0.0.1:{it.number + 1}"}, {"Origin": "http://evil.example"}):
+        for stranger in (
+            {"Host": "evil.example"},
+            {"Host": f"127.0.0.1:{it.number + 1}"},
+            {"Origin": "http://evil.example"},
+        ):
             assert await it.status("GET", "/api/v1/calls", **stranger) == 403, stranger
         stream = await anyio.connect_tcp("127.0.0.1", it.number)
         async with stream:
@@ -118,7 +127,9 @@ async def test_without_a_sign_in_only_our_own_page_may_change_anything(tmp_path:
         assert await it.status("POST", hangup) == 403
         assert await it.status("POST", hangup, X_Patter="page", Origin="https://evil.example") == 403
         assert await it.status("POST", hangup, X_Patter="page", Origin=it.url) == 404
-        assert await it.status("POST", hangup, X_Patter="page") == 404  # no browser: those always say where they are from
+        assert (
+            await it.status("POST", hangup, X_Patter="page") == 404
+        )  # no browser: those always say where they are from
 
 
 async def test_what_belongs_to_the_program_is_not_on_its_lines_port(tmp_path: Path) -> None:
@@ -127,13 +138,20 @@ async def test_what_belongs_to_the_program_is_not_on_its_lines_port(tmp_path: Pa
             ("GET", "/api/v1/agents"), ("PUT", "/api/v1/agents/amy"), ("POST", "/api/v1/agents/validate"),
             ("GET", "/api/v1/line"), ("POST", "/api/v1/line"), ("POST", "/api/v1/shutdown"), ("POST", "/api/v1/rehearsals"),
         ):  # fmt: skip
-            assert await it.status(method, path, **{"X_Patter": "page"}) == 404, path
-        assert await it.status("POST", "/api/v1/calls", **{"X_Patter": "page"}) == 405
+            assert await it.status(method, path, X_Patter="page") == 404, path
+        assert await it.status("POST", "/api/v1/calls", X_Patter="page") == 405
 
 
 async def test_without_a_dashboard_nothing_of_it_is_there(tmp_path: Path) -> None:
     async with port(tmp_path, shown=False) as it:
-        for path in ("/dashboard", "/dashboard/app.js", "/api/v1/calls", "/api/v1/engine", "/api/v1/events", "/metrics"):
+        for path in (
+            "/dashboard",
+            "/dashboard/app.js",
+            "/api/v1/calls",
+            "/api/v1/engine",
+            "/api/v1/events",
+            "/metrics",
+        ):
             assert await it.status("GET", path) == 404
         assert await it.status("GET", "/health") == 200
 

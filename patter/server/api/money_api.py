@@ -47,7 +47,9 @@ from patter.store.books import Books
 MOST = 1_000_000  # calls of a forecast
 
 
-COSTS = record({"stt": NUMBER, "llm": NUMBER, "tts": NUMBER, "telephony": NUMBER, "total": NUMBER}, title="MoneyByStage")
+COSTS = record(
+    {"stt": NUMBER, "llm": NUMBER, "tts": NUMBER, "telephony": NUMBER, "total": NUMBER}, title="MoneyByStage"
+)
 PRICE = record(
     {
         "provider": TEXT, "stage": TEXT, "model": TEXT, "amount": TEXT, "unit": TEXT, "price": NUMBER, "currency": TEXT,
