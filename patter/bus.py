@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import anyio
@@ -65,6 +65,16 @@ class Subscription:
             await self._ready.wait()
 
 
+def _stamped(event: Event, seq: int, at: float) -> Event:
+    """The event with its number and time. One that was never published is its publisher's no more: a copy of each would cost
+    more than handing it out. One that was, here or on another bus, stays as it is."""
+    if event.seq:
+        return replace(event, seq=seq, at=at)
+    object.__setattr__(event, "seq", seq)
+    object.__setattr__(event, "at", at)
+    return event
+
+
 class Bus:
     """Publishes events of all calls of one engine. Not thread-safe: publish on the event loop."""
 
@@ -76,6 +86,8 @@ class Bus:
         self._subscriptions: list[Subscription] = []
         self._pending: deque[Event] = deque()
         self._draining = False
+        self.written: Callable[[Event], Awaitable[None]] | None = None
+        """Waits until a fact is written, for readers outside of this process: what they were told outlives a kill."""
 
     def publish(self, event: Event) -> None:
         """Number, stamp and hand out. A sink may publish in turn: that event follows this one everywhere."""
@@ -91,7 +103,7 @@ class Bus:
 
     def _hand_out(self, event: Event) -> None:
         self.seq += 1
-        event = replace(event, seq=self.seq, at=event.at or self.clock.now())
+        event = _stamped(event, self.seq, event.at or self.clock.now())
         self._backlog.append(event)
         for sink in tuple(self._sinks):
             try:

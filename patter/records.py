@@ -103,6 +103,7 @@ class Records:
             stack.push_async_callback(_wholly, anyio.to_thread.run_sync, journal.close)
             written = Masked(Masking(self.settings.memory))
             written.add(journal)
+            self._bus.written = journal.written
             written.add(self.keeper)
             telling = await anyio.to_thread.run_sync(open_telemetry, self.settings.telemetry, self._counted.numbers)
             if telling is not None:

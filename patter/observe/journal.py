@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import anyio
+
 from patter import json_text
 from patter.events import CallEnded, CallPlaced, CallStarted, Event, MemoryChanged, TurnMeasured, from_json, to_json
 from patter.observe.journal_writer import Forget, Page, Writer
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 CALLS = "calls"
 EVENTS = "events.jsonl"
+HANDED_S = 0.25  # how long those who follow the events are kept waiting for a disk: longer means that it is stuck
+LOOK_S = 0.002  # a line is with the system in less, if the processor is free
 TOGETHER_S = 0.02  # one frame: events of a turn stand close together, and are written when its next request is out
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -47,6 +51,7 @@ class Journal:
         self._fresh: list[Event] = []
         self._turning: asyncio.AbstractEventLoop | None = None  # the loop that has a timer for the fresh ones
         self._closed = False
+        self._slow_since = -1  # what was written when somebody waited in vain: until there is more, nobody waits
         self._writer = Writer(self.path, self._tell)
 
     def __call__(self, event: Event) -> None:
@@ -55,7 +60,7 @@ class Journal:
             return
         self._fresh.append(event)
         loop = _running_loop()
-        if loop is None or isinstance(event, (CallPlaced, CallStarted)) or _durable(event):  # what others rely on
+        if loop is None or _relied_on(event):
             self._turn_pages()
         elif self._turning is not loop:
             self._turning = self._loop = loop
@@ -64,6 +69,17 @@ class Journal:
     def path(self, call_id: str) -> Path:
         """Where this call's events are."""
         return call_folder(self.home, call_id) / EVENTS
+
+    async def written(self, event: Event) -> None:
+        """Return when the system has this fact, so that a killed process leaves it, or when that takes too long.
+
+        Only for facts that others rely on: the rest is written within `TOGETHER_S` whether anybody was told of it or not."""
+        if not event.call_id or not _relied_on(event) or self._closed:
+            return
+        until = anyio.current_time() + (0.0 if self._slow_since == self._writer.handed else HANDED_S)
+        while self._writer.handed < event.seq and anyio.current_time() < until:  # noqa: ASYNC110 - a thread hands it
+            await anyio.sleep(LOOK_S)
+        self._slow_since = self._writer.handed if self._writer.handed < event.seq else -1
 
     def forget(self, call_ids: Iterable[str]) -> None:
         """Let go of the files of these calls, which are about to be deleted, and write no more of them.
@@ -80,8 +96,7 @@ class Journal:
         if not self._closed:
             self._closed = True
             self._turn_pages()
-            self._writer.close()
-        self._writer.join()
+        self._writer.close()
 
     def _turn_pages(self) -> None:
         """Give the thread what has come: a wake-up of it for every line would cost more than the lines."""
@@ -95,6 +110,7 @@ class Journal:
             except Exception:  # one fact that cannot be written takes no other with it
                 log.exception("an event could not be journaled", extra={"event": type(event).__name__})
             page.durable = page.durable or _durable(event)
+            page.seq = event.seq
             page.last = page.last or isinstance(event, CallEnded)
             page.first = page.first or isinstance(event, (CallPlaced, CallStarted))
         if pages:
@@ -105,6 +121,10 @@ class Journal:
         if self._told is not None and self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._told, news)
+
+
+def _relied_on(event: Event) -> bool:
+    return isinstance(event, (CallPlaced, CallStarted)) or _durable(event)
 
 
 def _durable(event: Event) -> bool:

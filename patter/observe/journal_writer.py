@@ -28,6 +28,7 @@ LAST_WORDS = 1.25  # beyond the limit so much is left for turns that are over an
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0  # between two tries: a disk that is freed is noticed within seconds
 FORGOTTEN = 20_000  # ids of deleted calls whose late lines are refused: a day of deletions
 _DROPPABLE = tuple(f'{{"type":"{kind.__name__}"'.encode() for kind in DROPPABLE)
+FREE, ALLOW = "Free some space on the disk of the home", "Make the folder calls/ of the home writable"
 _BINARY = getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -38,13 +39,15 @@ Notes = dict[str, tuple[int, OSError | None]]
 
 @dataclass(slots=True)
 class Page:
-    """What one call said within a moment. `durable`: force it to the disk; `first` and `last`: the call begins, is over."""
+    """What one call said within a moment. `durable`: force it to the disk; `first` and `last`: the call begins, is over.
+    `seq`: of the last fact on it."""
 
     call_id: str
     lines: list[bytes] = field(default_factory=list)
     durable: bool = False
     first: bool = False
     last: bool = False
+    seq: int = 0
 
 
 @dataclass(slots=True)
@@ -91,7 +94,7 @@ class _Sheet:
             try:
                 os.close(file)
             except OSError:
-                log.exception("a journal could not be closed", extra={"path": str(self.path)})
+                log.exception("a journal could not be closed")
 
     def on_disk(self, size: int) -> None:
         """The disk has the file up to here."""
@@ -142,6 +145,9 @@ class Writer:
         self._told_of_loss = False
         self._crowded = False
         self._pause, self._next_try = FIRST_PAUSE_S, 0.0
+        self._taken = 0
+        self.handed = 0
+        """The number of the newest fact that the system has, with all before it (or that is held while the disk refuses)."""
         self._syncer = _Syncer(self._pages.put)
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
@@ -151,12 +157,8 @@ class Writer:
         self._pages.put(pages)
 
     def close(self) -> None:
-        """Write what has come, force it to the disk, and stop. Waits for the disk."""
+        """Write what has come, force it to the disk, and stop; waits for the disk. More than once is fine."""
         self._pages.put(None)
-        self.join()
-
-    def join(self) -> None:
-        """Wait for the end after `close`."""
         self._thread.join()
 
     # ------------------------------------------------------------------ the writing thread
@@ -167,6 +169,7 @@ class Writer:
             try:
                 fresh, over = self._take()
                 self._write([*fresh, *(self._failing if time.monotonic() >= self._next_try or over else ())])
+                self.handed = self._taken
             except Exception:
                 log.exception("the journal stumbled")
         self._syncer.close()
@@ -203,6 +206,7 @@ class Writer:
 
     def _sort_in(self, page: Page, fresh: dict[str, None]) -> None:
         call_id = page.call_id
+        self._taken = max(self._taken, page.seq)
         if call_id in self._forgotten:
             return
         sheet = self._sheets.get(call_id)
@@ -321,8 +325,8 @@ class Writer:
 
     def _caught_up(self) -> None:
         log.warning("the journal has caught up", extra={"lost_lines": self._lost})
-        problem = f"{self._lost} facts could not be kept: nothing could be written for too long" if self._lost else ""
-        self._told(MemoryChanged(call_id="", keeper="journal", state="current", problem=problem))
+        lost = f"{self._lost} facts could not be kept: nothing could be written for too long" if self._lost else ""
+        self._told(MemoryChanged(call_id="", keeper="journal", state="current", problem=lost))
         self._held = self._lost = 0
         self._crowded = self._told_of_loss = False
         self._pause = FIRST_PAUSE_S
@@ -337,11 +341,7 @@ class Writer:
                 state="behind",
                 waiting=waiting,
                 problem=f"The calls' journals cannot be written: {error.strerror or type(error).__name__}{lost}.",
-                fix=(
-                    "Free some space on the disk of the home: what was not written is held and written then."
-                    if error.errno in _FULL
-                    else "Make the folder calls/ of the home writable: what was not written is held and written then."
-                ),
+                fix=f"{FREE if error.errno in _FULL else ALLOW}: what was not written is held and written then.",
             )
         )
 

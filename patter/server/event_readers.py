@@ -5,7 +5,7 @@ It owns the readers; it refuses to know how events travel to them and what they 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -19,15 +19,26 @@ SEND_SECONDS = 10.0  # a reader whose socket takes nothing for this long is gone
 HEARTBEAT_S = 20.0  # finds a reader that vanished without closing
 
 
+Written = Callable[[Event], Awaitable[None]] | None
+
+
 class EventReader:
     """One reader: `hello` is what it is told first, then `events()`. `gap`: what it missed is not here any more."""
 
-    def __init__(self, hello: dict[str, object], backlog: list[Event] | None, live: Subscription, call_id: str) -> None:
+    def __init__(
+        self,
+        hello: dict[str, object],
+        backlog: list[Event] | None,
+        live: Subscription,
+        call_id: str,
+        written: Written = None,
+    ) -> None:
         self.hello = hello
         self.gap = backlog is None
         self._backlog = backlog or []
         self._live = live
         self._call_id = call_id
+        self._written = written
 
     @property
     def lost(self) -> bool:
@@ -38,12 +49,16 @@ class EventReader:
         """What it missed and what comes, in order, each once, until it is closed or lost."""
         for number, event in enumerate(self._backlog):
             if self._wants(event):
+                if self._written is not None:
+                    await self._written(event)
                 yield event
             if number % BATCH == BATCH - 1:
                 await anyio.lowlevel.checkpoint()
         self._backlog.clear()
         async for event in self._live:
             if self._wants(event):
+                if self._written is not None:
+                    await self._written(event)
                 yield event
 
     def _wants(self, event: Event) -> bool:
@@ -90,7 +105,7 @@ class EventReaders:
         self._readers.add(subscription)
         self._changed.set()
         try:
-            yield EventReader(hello, backlog, subscription, call_id)
+            yield EventReader(hello, backlog, subscription, call_id, self._bus.written)
         finally:
             self._bus.unsubscribe(subscription)
             self._readers.discard(subscription)
