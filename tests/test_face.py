@@ -100,7 +100,7 @@ EVENT_KEYS: dict[str, str] = {
     "ConnectionUsed": "turn stage provider reused ms",
     "TransferRequested": "number by warm",
     "TransferFailed": "number problem",
-    "CostMeasured": "cost unpriced",
+    "CostMeasured": "cost unpriced shares",
     "CallPlaced": "caller callee agent telephony",
     "MachineDetected": "answered_by ready",
     "CarrierRecordingSaved": "url recording_id duration_s",

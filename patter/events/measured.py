@@ -64,10 +64,12 @@ class ConnectionUsed(Event):
 class CostMeasured(Event):
     """What the call has cost so far in USD: stt, llm, tts, telephony, total; minutes that have begun count whole. Told when a
     turn is over, when a minute begins that is billed, and before CallEnded (again if the carrier tells of a recording later).
-    `unpriced` names providers without a price row: the cost is at least that much then."""
+    `unpriced` names providers without a price row: the cost is at least that much then. `shares`: what of it each has cost by
+    what was measured ("stage/provider/model" → USD), without the minutes that run."""
 
     cost: dict[str, float] = field(default_factory=dict)
     unpriced: tuple[str, ...] = ()
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

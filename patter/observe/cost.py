@@ -6,7 +6,7 @@ It owns the sums; it refuses to know prices (`prices.py`), clocks, how usage was
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from patter.events import CallStarted, CarrierRecordingSaved, Event, UsageMeasured
@@ -76,7 +76,8 @@ class CostFold:
         used = (usage.stage, usage.provider, usage.model)
         amounts = self._used.setdefault(used, {})
         for key, quantity in usage.amounts.items():
-            amounts[key] = amounts.get(key, 0.0) + quantity
+            if math.isfinite(quantity):  # one odd figure of a vendor's would spoil all sums for good
+                amounts[key] = amounts.get(key, 0.0) + quantity
         self._priced.pop(used, None)
         if usage.stage != "telephony":
             self._lasts(used, usage)
@@ -103,6 +104,15 @@ class CostFold:
                 call_id=saved.call_id, turn=0, stage="telephony", provider=telephony, model="recording", amounts=seconds
             )
         )
+
+    @property
+    def used(self) -> Mapping[Used, Mapping[str, float]]:
+        """All that was used so far, in order of first use."""
+        return self._used
+
+    def shares(self) -> dict[str, float]:
+        """What each has cost of all that was measured so far in USD: "stage/provider/model" → cost."""
+        return {"/".join(used): self._cost_of(used)[0] for used in self._used}
 
     def amount(self, stage: str, key: str) -> float:
         """How much of `key` was used in `stage` by all providers together."""

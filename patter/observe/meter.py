@@ -154,7 +154,14 @@ class CostMeter:
         now = call.cost(at)
         if news or now != call.told:
             call.told = now
-            self._bus.publish(CostMeasured(call_id=call.call_id, cost=call_costs(now.cost), unpriced=now.unpriced))
+            self._bus.publish(
+                CostMeasured(
+                    call_id=call.call_id,
+                    cost=call_costs(now.cost),
+                    unpriced=now.unpriced,
+                    shares=call.fold.shares(),
+                )
+            )
 
     def _changed(self, call: Metered) -> None:
         for listener in self._listeners:

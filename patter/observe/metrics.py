@@ -5,7 +5,7 @@ It owns which facts belong to which turn; it refuses to look at a clock, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from patter.events import (
@@ -30,7 +30,7 @@ from patter.events import (
     UsageMeasured,
 )
 from patter.models import CallMetrics, LatencyBreakdown, TurnMetrics
-from patter.observe.cost import CostFold, Prices, call_costs
+from patter.observe.cost import CostFold, Prices, Used, call_costs
 from patter.observe.segments import NAMES, nearest_rank
 from patter.observe.summary import CallSummary, Percentiles
 from patter.observe.tally import Tally
@@ -143,17 +143,7 @@ class CallFold:
         return []
 
     def _recording_saved(self, event: CarrierRecordingSaved) -> list[TurnMeasured]:
-        used = {"seconds": event.duration_s}
-        self._costs.add(
-            UsageMeasured(
-                call_id=self.call_id,
-                turn=0,
-                stage="telephony",
-                provider=self._telephony,
-                model="recording",
-                amounts=used,
-            )
-        )
+        self._costs.recorded(event, self._telephony)
         return []
 
     def _caller_said(self, event: CallerSaid) -> list[TurnMeasured]:
@@ -253,7 +243,17 @@ class CallFold:
     def cost(self) -> CostMeasured:
         """What was measured of the call's cost so far."""
         costs = self._costs
-        return CostMeasured(call_id=self.call_id, cost=call_costs(costs.breakdown()), unpriced=costs.unpriced())
+        return CostMeasured(
+            call_id=self.call_id,
+            cost=call_costs(costs.breakdown()),
+            unpriced=costs.unpriced(),
+            shares=costs.shares(),
+        )
+
+    @property
+    def used(self) -> Mapping[Used, Mapping[str, float]]:
+        """What was used so far, by stage, provider and model."""
+        return self._costs.used
 
     def _call_ended(self, event: CallEnded) -> list[TurnMeasured]:
         self._ended = event

@@ -31,12 +31,12 @@ from patter.events import (
     ToolCalled,
     ToolReturned,
     TurnMeasured,
-    UsageMeasured,
 )
 from patter.observe.journal import CALLS, EVENTS, call_folder
 from patter.observe.metrics import CallFold
 from patter.observe.prices import Prices
 from patter.observe.segments import rank
+from patter.store.published import Published
 from patter.store.schema import SEGMENTS
 from patter.store.search import order_key
 from patter.store.shapes import call_json, detail_json
@@ -72,13 +72,11 @@ class Record:
         self._prices = prices
         self._fold = CallFold(call_id, prices)
         self._call: dict[str, Any] = _blank(call_id)
-        self._told: CostMeasured | None = None
-        self._told_last = False  # nothing was used since
+        self._published = Published()
         self._turns: dict[tuple[str, int], dict[str, Any]] = {}
         self._tools: dict[str, dict[str, Any]] = {}
         self._fresh_turns: set[tuple[str, int]] = set()
         self._fresh_tools: set[str] = set()
-        self._used: dict[tuple[str, str, str], dict[str, float]] = {}
         self._transcript: list[dict[str, Any]] = []
         self._faults: list[dict[str, Any]] = []
         self._latencies: list[float] = []
@@ -94,7 +92,6 @@ class Record:
             AgentSaid: self._agent_said,
             ToolCalled: self._tool_called,
             ToolReturned: self._tool_returned,
-            UsageMeasured: self._usage_measured,
             TurnMeasured: self._turn_measured,
             CostMeasured: self._cost_measured,
             LineMeasured: self._line_measured,
@@ -157,15 +154,15 @@ class Record:
         return made if self.state == "ended" else made | {"muted": self.muted}
 
     def _call_row(self) -> dict[str, Any]:
-        call, told = self._call, self._cost()
+        call, (cost, unpriced) = self._call, self._published.cost(self._fold.cost())
         if self._stale:
             summary = self._fold.summary()
             call["interruptions"], call["false_interruptions"] = summary.interruptions, summary.false_interruptions
             call["greeting_ms"], call["metrics"] = real(summary.greeting_ms), json_text.dumps(summary.to_json())
             self._stale = False
         for name in ("stt", "tts", "llm", "telephony", "total"):
-            call[f"cost_{name}"] = real(told.cost.get(name, 0.0))
-        call["unpriced"] = json_text.dumps(told.unpriced)
+            call[f"cost_{name}"] = real(cost.get(name))
+        call["unpriced"] = json_text.dumps(unpriced)
         samples = self._latencies
         call["latency_n"] = len(samples)
         call["latency_avg_ms"] = sum(samples) / len(samples) if samples else 0.0
@@ -184,30 +181,7 @@ class Record:
         }
 
     def _usage_rows(self) -> list[dict[str, Any]]:
-        made = []
-        for (stage, provider, model), amounts in self._used.items():
-            named = {
-                "call_id": self._call["call_id"],
-                "stage": key(stage),
-                "provider": key(provider),
-                "model": key(model),
-            }
-            billed = self._prices.billed(stage, provider, model, amounts)
-            for amount, quantity in amounts.items():
-                price = self._prices.row(provider, stage, model, amount) if amount in billed else None
-                cost = price.cost(billed[amount]) if price else 0.0
-                priced = price is not None or amount not in billed
-                made.append(named | {"amount": key(amount), "quantity": quantity, "cost": cost, "priced": priced})
-        return made
-
-    def _cost(self) -> CostMeasured:
-        """The published cost, which stays what it was when prices change; what was used since is priced here."""
-        told = self._told
-        if told is not None and self._told_last:
-            return told
-        measured = self._fold.cost()
-        live = self.state != "ended"  # what runs by the minute is told, and measured only at the end
-        return told if told and live and told.cost.get("total", 0.0) > measured.cost["total"] else measured
+        return self._published.rows(self.call_id, self._fold.used, self._prices)
 
     # ------------------------------------------------------------------ one method per kind of event
 
@@ -292,12 +266,6 @@ class Record:
             self._fresh_tools.add(event.tool_id)
             tool |= {"returned": True, "ok": flag(event.ok), "output": text(event.output), "ms": real(event.ms)}
 
-    def _usage_measured(self, event: UsageMeasured) -> None:
-        self._told_last = False
-        amounts = self._used.setdefault((event.stage, event.provider, event.model), {})
-        for name, quantity in event.amounts.items():
-            amounts[name] = amounts.get(name, 0.0) + real(quantity)
-
     def _turn_measured(self, event: TurnMeasured) -> None:
         name = ("alone", event.reply_id) if event.kind in ALONE else ("turn", event.turn)
         number = self._turns[name]["number"] if name in self._turns else len(self._turns)
@@ -309,7 +277,7 @@ class Record:
         self._stale = True
 
     def _cost_measured(self, event: CostMeasured) -> None:
-        self._told, self._told_last = event, True
+        self._published.tell(event, self._fold.cost())
 
     def _line_measured(self, _: LineMeasured) -> None:
         self._stale = True
@@ -324,17 +292,6 @@ class Record:
 
     def _carrier_recording_saved(self, event: CarrierRecordingSaved) -> None:
         self._call["carrier_recording"] = text(event.url)
-        telephony = self._call["telephony"]
-        self._usage_measured(
-            UsageMeasured(
-                call_id=self.call_id,
-                turn=0,
-                stage="telephony",
-                provider=telephony,
-                model="recording",
-                amounts={"seconds": event.duration_s},
-            )
-        )
 
     def _ended(self, event: CallEnded) -> None:
         self.state, self._stale = "ended", True

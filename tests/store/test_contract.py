@@ -13,10 +13,11 @@ from sqlalchemy import func, select
 from patter.events import CallEnded, CallStarted, CarrierRecordingSaved, MachineDetected, RecordingSaved, ToolCalled
 from patter.models import Memory
 from patter.observe.journal import call_folder, dump
+from patter.observe.meter import CostMeter
 from patter.store import schema
 from patter.store.database import Database
 from patter.store.shapes import detail_json
-from tests.store.office import DAY, Office, a_call, interrupted, office, rings
+from tests.store.office import DAY, PRICES, Office, a_call, interrupted, office, rings
 
 pytestmark = pytest.mark.anyio
 
@@ -98,6 +99,32 @@ async def test_the_database_gives_what_memory_gave_and_what_the_journal_gives(me
         await again.written()
         assert await detail(again, "CA1") == kept
         assert await again.sums() == sums
+
+
+async def test_a_database_that_is_made_again_under_other_prices_has_the_costs_of_then(
+    memory: Memory, tmp_path: Path
+) -> None:
+    async with office(tmp_path, memory) as made:
+        made.bus.add_sink(CostMeter(made.bus, made.bus.clock, PRICES))
+        made.call("CA1", at=made.bus.clock.now())
+        await made.written()
+        kept, sums = await detail(made, "CA1"), await made.sums()
+        assert [used["cost"] > 0 for used in kept["usage"]] == [True, True, True, False]  # nobody's voice has no price
+        async with made.database.write() as connection:
+            for table in reversed(schema.metadata.sorted_tables):
+                await connection.execute(table.delete())
+    dearer = {"deepgram": {"price": 9.0}, "nobody": {"price": 5.0, "unit": "1k characters"}, "twilio": {"price": 2.0}}
+    today = PRICES.overridden(dearer | {"openai": {"input_tokens": 100.0, "cached_tokens": 1.0, "output_tokens": 3.0}})
+    async with office(tmp_path, memory, prices=today) as again:
+        await again.written()
+        same, after = await detail(again, "CA1"), await again.sums()
+        for now, then in zip(same["usage"], kept["usage"], strict=True):
+            assert now.pop("cost") == pytest.approx(then.pop("cost"))
+        assert same == kept
+        used, before = after.pop("day_usage"), sums.pop("day_usage")
+        assert sum(row["cost"] for row in used) == pytest.approx(sum(row["cost"] for row in before))
+        assert [row["unpriced_calls"] for row in used] == [row["unpriced_calls"] for row in before]
+        assert after == sums
 
 
 async def test_what_is_told_after_the_end_is_in_the_row_and_counts_no_call_twice(
