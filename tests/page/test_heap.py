@@ -13,8 +13,8 @@ from tests.support.page_talk import Talk
 pytestmark = pytest.mark.anyio
 
 CALLS = 50
-ROUNDS = 4
-TURNS = 5  # of each call in a round: some 100 events, 5,000 a round of all
+ROUNDS = 3
+TURNS = 4  # of each call in a round: some 150 events, 7,000 a round of all
 
 
 async def heap(cdp: CDPSession) -> dict[str, float]:
@@ -22,7 +22,9 @@ async def heap(cdp: CDPSession) -> dict[str, float]:
     for _ in range(2):
         await cdp.send("HeapProfiler.collectGarbage")
     metrics = (await cdp.send("Performance.getMetrics"))["metrics"]
-    return {one["name"]: one["value"] for one in metrics if one["name"] in ("JSHeapUsedSize", "Nodes", "JSEventListeners")}
+    return {
+        one["name"]: one["value"] for one in metrics if one["name"] in ("JSHeapUsedSize", "Nodes", "JSEventListeners")
+    }
 
 
 @pytest.mark.timeout(90)

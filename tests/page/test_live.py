@@ -12,7 +12,7 @@ from playwright.async_api import Browser, WebSocket, expect
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.events import AgentMuted, AgentSaid, CallEnded, CallerPartial, CallerSaid, CallStarted, ReplyText
-from tests.page.visit import live, visit
+from tests.page.visit import live, sign_in, visit
 from tests.support.page_house import House, frame, house, until
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +38,9 @@ async def test_a_call_is_seen_as_it_is_spoken(browser: Browser, quiet: House) ->
         await expect(item.locator(".last")).to_contain_text("What time do you open")
         quiet.publish(call.talk.turn())
         await expect(partial).to_have_count(0)
-        await expect(page.locator(".line.caller[data-state=final]")).to_contain_text("What time do you open on Saturday morning?")
+        await expect(page.locator(".line.caller[data-state=final]")).to_contain_text(
+            "What time do you open on Saturday morning?"
+        )
         await expect(page.locator("#told")).to_contain_text("Caller: What time do you open on Saturday morning?")
         await expect(page.locator("#told p")).to_have_count(2)  # the answer is the other one: no partial was told
 
@@ -93,7 +95,7 @@ async def test_what_an_operator_does_reaches_the_call(browser: Browser, quiet: H
 
         await page.get_by_role("button", name="Hang up…").click()
         await dialog.get_by_role("button", name="Cancel").click()
-        assert [row["call_id"] for row in quiet.server.calls.live()] == ["CAsteered"]
+        assert [row["call_id"] for row in quiet.records.keeper.live()] == ["CAsteered"]
         await page.get_by_role("button", name="Hang up…").click()
         await dialog.get_by_role("button", name="Hang up").click()
         await expect(page.locator(".over")).to_contain_text("This call is over.")
@@ -118,7 +120,11 @@ async def test_a_transfer_and_a_refusal_are_told(browser: Browser, quiet: House)
 
 async def test_both_voices_are_heard(browser: Browser, quiet: House) -> None:
     taps = quiet.sound("CAheard")
-    quiet.bus.publish(CallStarted(call_id="CAheard", caller="+15557654321", callee="+15550100", line="pcm_s16le/8000", telephony="twilio"))
+    quiet.bus.publish(
+        CallStarted(
+            call_id="CAheard", caller="+15557654321", callee="+15550100", line="pcm_s16le/8000", telephony="twilio"
+        )
+    )
     frames: list[int] = []
 
     async def speak() -> None:
@@ -169,7 +175,9 @@ async def test_hostile_words_are_only_words(browser: Browser, quiet: House) -> N
         for turn, text in enumerate(HOSTILE, 1):
             quiet.bus.publish(CallerSaid(call_id=call_id, turn=turn, text=text))
             quiet.bus.publish(ReplyText(call_id=call_id, reply_id=turn + 1, text=text))
-            quiet.bus.publish(AgentSaid(call_id=call_id, turn=turn, reply_id=turn + 1, text="", interrupted=True, dropped=text))
+            quiet.bus.publish(
+                AgentSaid(call_id=call_id, turn=turn, reply_id=turn + 1, text="", interrupted=True, dropped=text)
+            )
         await expect(page.locator(".line.agent s")).to_have_count(len(HOSTILE))
         said = await page.locator(".line.caller .words").all_inner_texts()
         assert said[0] == HOSTILE[0]
@@ -228,7 +236,14 @@ async def test_another_engine_at_the_same_address_is_noticed(browser: Browser, t
         page = await context.__aenter__()
         await live(page)
         await expect(page.locator(".calls li")).to_have_count(1)
+        await page.route("**/api/v1/engine", lambda route: route.abort())
     await expect(page.locator("#state")).to_have_text("reconnecting…")
-    async with house(tmp_path, port=port, engine_id="f" * 16):
-        await expect(page.locator("#state")).to_contain_text("signed out")
+    async with house(tmp_path, port=port, engine_id="f" * 16) as second:
+        await sign_in(page, second.url)
+        await page.unroute("**/api/v1/engine")
+        await expect(page.locator(".notice", has_text="The engine was restarted")).to_be_visible()
+        await live(page)
+        await expect(page.locator(".calls li")).to_have_count(0)
+        await second.call("CAsecond")
+        await expect(page.locator(".calls li")).to_have_count(1)
         await context.__aexit__(None, None, None)

@@ -29,7 +29,14 @@ def chromium_options() -> dict[str, Any]:
 
 @asynccontextmanager
 async def visit(
-    browser: Browser, url: str, place: str = "", *, token: str = TOKEN, allow: str = "", signed_in: bool = True, **options: Any
+    browser: Browser,
+    url: str,
+    place: str = "",
+    *,
+    token: str = TOKEN,
+    allow: str = "",
+    signed_in: bool = True,
+    **options: Any,
 ) -> AsyncIterator[Page]:
     """A page at `place` ("#/history"); at the end, nothing may have gone wrong in it but what `allow` matches."""
     context = await browser.new_context(**({"viewport": WIDE, "reduced_motion": "reduce"} | options))
@@ -46,16 +53,20 @@ async def visit(
         page.on("console", console)
         page.on("pageerror", lambda error: wrong.append(f"raised: {error}"))
         if signed_in:
-            answer = await context.request.post(
-                f"{url}/dashboard/login", data={"token": token}, headers={"X-Patter": "page", "Origin": url}
-            )
-            assert answer.ok, await answer.text()
+            await sign_in(page, url, token)
         await page.goto(f"{url}/dashboard{place}")
         yield page
         unexpected = [told for told in wrong if not (allow and re.search(allow, told))]
         assert not unexpected, unexpected
     finally:
         await context.close()
+
+
+async def sign_in(page: Page, url: str, token: str = TOKEN) -> None:
+    """Get the cookie of a sign-in, as the form does."""
+    headers = {"X-Patter": "page", "Origin": url}
+    answer = await page.context.request.post(f"{url}/dashboard/login", data={"token": token}, headers=headers)
+    assert answer.ok, await answer.text()
 
 
 async def live(page: Page) -> None:

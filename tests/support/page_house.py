@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from patter.audio.format import PCM_8K, AudioChunk
 from patter.bus import Bus
 from patter.clock import Clock
-from patter.events import CallEnded, CostMeasured, Event, UsageMeasured
+from patter.events import CallEnded, CallStarted, CostMeasured, Event, UsageMeasured
 from patter.observe.cost import CostFold, call_costs
 from patter.observe.journal import call_folder, dump
 from patter.observe.metrics import CallFold
@@ -37,7 +37,7 @@ from tests.support.serving import AGENT, TOKEN
 
 ENDS = ("caller_hung_up", "caller_hung_up", "agent_ended", "transferred", "failed")
 AGENTS = ("riverside-dental", "night-desk")
-SEEDED = 60  # more than one page of the history
+SEEDED = 54  # more than one page of the history
 DAY_S = 86_400.0
 PRICES = Prices.load()
 
@@ -67,6 +67,14 @@ class House:
     calls: FakeCalls
     home: Path
     live: dict[str, LiveCall] = field(default_factory=dict)
+    up: set[str] = field(default_factory=set)
+
+    def note(self, event: Event) -> None:
+        """Keep which calls are up (a sink of the bus)."""
+        if isinstance(event, CallStarted):
+            self.up.add(event.call_id)
+        elif isinstance(event, CallEnded):
+            self.up.discard(event.call_id)
 
     @property
     def url(self) -> str:
@@ -79,8 +87,7 @@ class House:
         assert entry.file is not None
         info = CallInfo(call_id, caller=caller, callee="+15550100", direction="inbound", telephony="twilio")
         self.server.desk.start(info, entry.file, TextTransport(self.clock))
-        while call_id not in self.calls.sessions or not any(event.call_id == call_id for event in self.bus.since(0) or []):
-            await anyio.sleep(0.01)
+        await until(lambda: call_id in self.up)
         talk = Talk(call_id, self.clock.now(), agent="desk", replies=1)
         self.live[call_id] = LiveCall(self.calls.sessions[call_id], talk)
         return self.live[call_id]
@@ -94,9 +101,7 @@ class House:
         """Hang up whatever is up."""
         for live in self.live.values():
             await live.session.hang_up("caller_hung_up")
-        with anyio.fail_after(10):
-            while self.server.calls.live():
-                await anyio.sleep(0.02)
+        await until(lambda: not self.up)
         self.live.clear()
 
     def sound(self, call_id: str) -> tuple[AudioTap, ...]:
@@ -120,7 +125,9 @@ def journal_of(events: Iterable[Event]) -> list[Event]:
         if isinstance(event, UsageMeasured):
             costs.add(event)
         if isinstance(event, CallEnded):
-            cost = CostMeasured(call_id=event.call_id, at=event.at, cost=call_costs(costs.breakdown()), unpriced=costs.unpriced())
+            cost = CostMeasured(
+                call_id=event.call_id, at=event.at, cost=call_costs(costs.breakdown()), unpriced=costs.unpriced()
+            )
             told.append(cost)
         told.append(event)
         told += fold.feed(event)
@@ -146,7 +153,13 @@ def write_call(home: Path, events: Iterable[Event]) -> None:
 
 @asynccontextmanager
 async def house(
-    folder: Path, *, port: int = 0, engine_id: str = "e" * 16, seeded: bool = False, capacity: int = 100, bus: Bus | None = None
+    folder: Path,
+    *,
+    port: int = 0,
+    engine_id: str = "e" * 16,
+    seeded: bool = False,
+    capacity: int = 100,
+    bus: Bus | None = None,
 ) -> AsyncIterator[House]:
     """A server at work; `seeded`: with a past."""
     agents = folder / "agents"
@@ -157,16 +170,20 @@ async def house(
     clock = Clock()
     bus = bus or Bus(clock)
     calls = FakeCalls(bus)
-    setup = Setup(home=folder, agents_dir=agents, token=TOKEN, engine_id=engine_id, version="0.0.test", capacity=capacity)
+    setup = Setup(
+        home=folder, agents_dir=agents, token=TOKEN, engine_id=engine_id, version="0.0.test", capacity=capacity
+    )
     async with AsyncExitStack() as stack:
         records = await stack.enter_async_context(Records(folder, bus, clock, PRICES, Settings()))
         server = await stack.enter_async_context(
             Server(setup, listen(port), bus, clock, calls.open_call, calls.rungs, kept=records.kept())
         )
-        yield House(server, bus, clock, records, calls, folder)
+        opened = House(server, bus, clock, records, calls, folder)
+        stack.callback(bus.add_sink(opened.note))
+        yield opened
 
 
-async def until(holds: Any, within_s: float = 15.0) -> None:
+async def until(holds: Callable[[], object], within_s: float = 15.0) -> None:
     """Return when `holds()` is true."""
     with anyio.fail_after(within_s):
         while not holds():

@@ -49,7 +49,9 @@ class Talk:
     """One call, event by event. `began` in seconds since the epoch; the same seed says and takes the same. `replies`: how many
     the call has had already."""
 
-    def __init__(self, call_id: str, began: float, seed: int = 0, *, agent: str = "riverside-dental", replies: int = 0) -> None:
+    def __init__(
+        self, call_id: str, began: float, seed: int = 0, *, agent: str = "riverside-dental", replies: int = 0
+    ) -> None:
         self.call_id, self.now, self.agent = call_id, began, agent
         self._random = random.Random(f"{call_id}{seed}")
         self._turn = 0
@@ -63,7 +65,9 @@ class Talk:
         callee = callee or "+15550100"
         if outbound:
             caller, callee = callee, caller
-            yield CallPlaced(call_id=self.call_id, at=self.now, caller=caller, callee=callee, agent=self.agent, telephony="twilio")
+            yield CallPlaced(
+                call_id=self.call_id, at=self.now, caller=caller, callee=callee, agent=self.agent, telephony="twilio"
+            )
             self.now += 6
         self._began = self.now
         yield CallStarted(
@@ -100,7 +104,12 @@ class Talk:
         if tool:
             tool_id = f"tool-{self._turn}"
             yield ToolCalled(
-                call_id=self.call_id, at=self.now, turn=self._turn, tool_id=tool_id, name="find_slots", arguments='{"day": "tuesday"}'
+                call_id=self.call_id,
+                at=self.now,
+                turn=self._turn,
+                tool_id=tool_id,
+                name="find_slots",
+                arguments='{"day": "tuesday"}',
             )
             self.now += 0.12
             yield ToolReturned(
@@ -138,7 +147,13 @@ class Talk:
         got, lost = " ".join(words[:heard]), " ".join(words[heard:])
         if cut:
             yield Interrupted(
-                **name, at=self.now, turn=self._turn, heard=got, dropped=lost, heard_ms=300.0 * heard, voice_began_at=self.now - 0.4
+                **name,
+                at=self.now,
+                turn=self._turn,
+                heard=got,
+                dropped=lost,
+                heard_ms=300.0 * heard,
+                voice_began_at=self.now - 0.4,
             )  # type: ignore[arg-type]
         yield AgentSaid(**name, at=self.now, turn=self._turn, text=got, interrupted=cut, dropped=lost, kind=kind)  # type: ignore[arg-type]
 
@@ -153,7 +168,13 @@ class Talk:
         """The line's figures, then the end."""
         lasted = self.now - self._began
         yield UsageMeasured(
-            call_id=self.call_id, at=self.now, turn=0, stage="telephony", provider="twilio", model="", amounts={"seconds": lasted}
+            call_id=self.call_id,
+            at=self.now,
+            turn=0,
+            stage="telephony",
+            provider="twilio",
+            model="",
+            amounts={"seconds": lasted},
         )
         yield LineMeasured(call_id=self.call_id, at=self.now, frames=int(50 * lasted), lost=3, jitter_ms=4.2)
         yield CallEnded(call_id=self.call_id, at=self.now, reason=reason, detail=detail, duration_s=round(lasted, 3))

@@ -3,7 +3,7 @@
 import { dropped, get } from "./api.js";
 import { bar, lines, stacks } from "./charts.js";
 import { el, panel, put, table } from "./dom.js";
-import { amount, count, seconds, usd, utcDay, words } from "./format.js";
+import { amount, count, seconds, some, usd, utcDay, words } from "./format.js";
 import { used } from "./panels.js";
 import { SEGMENTS } from "./turns.js";
 
@@ -41,16 +41,16 @@ class Analytics {
     const { signal } = this.asking;
     const query = { from: utcDay(this.days - 1), agent: this.agent };
     const ask = (path, more) => get(path, { ...query, ...more }, signal).then((answer) => answer.data);
-    const asked = await Promise.allSettled([
-      ask("/analytics/overview"), ask("/analytics/costs"), ask("/analytics/latency"), ask("/analytics/forecast", { calls: 1000 }),
-    ]);
-    if (signal.aborted) return;
-    const problem = asked.slice(0, 2).find((one) => one.status === "rejected");
-    if (problem && !dropped(problem.reason)) {
-      put(this.body, panel("Analytics", { class: "panel" }, el("p.problem", null, problem.reason.message)));
-      return;
+    try {
+      const [overview, costs, latency] = await Promise.all([ask("/analytics/overview"), ask("/analytics/costs"), ask("/analytics/latency")]);
+      const ended = Object.values(overview.reasons).some(Boolean); // a forecast needs calls that are over
+      const forecast = ended ? await ask("/analytics/forecast", { calls: 1000 }) : null;
+      if (!signal.aborted) this.draw(overview, costs, latency, forecast);
+    } catch (problem) {
+      if (dropped(problem)) return;
+      this.drop();
+      put(this.body, panel("Analytics", { class: "panel" }, el("p.problem", { role: "alert" }, problem.message)));
     }
-    this.draw(...asked.map((one) => (one.status === "fulfilled" ? one.value : null)));
   }
 
   draw(overview, costs, latency, forecast) {
@@ -75,12 +75,12 @@ class Analytics {
       panel("Minutes by day", { class: "panel" }, keep(stacks({
         label: "Minutes by day", days, format: amount, series: [{ name: "minutes", kind: "c-plain", values: at.map((day) => day.minutes || 0) }],
       }))),
-      latency ? panel("Silence before an answer", { class: "panel" }, keep(silence(latency, days))) : null,
-      panel("Where the silence goes", { class: "panel" }, segments((latency && latency.segments) || overview.segments || {})),
+      panel("Silence before an answer", { class: "panel" }, keep(silence(latency, days))),
+      panel("Where the silence goes", { class: "panel" }, segments(overview.segments)),
       panel("Why calls ended", { class: "panel" }, reasons(overview.reasons || {})),
       panel("Agents", { class: "panel" }, agents(overview.agents || [], this.days)),
       panel("Providers", { class: "panel" }, providers(costs.providers || [])),
-      forecast ? panel("Forecast", { class: "panel" }, outlook(forecast)) : null);
+      panel("Forecast", { class: "panel" }, forecast ? outlook(forecast) : el("p.note", null, "No call to judge by.")));
   }
 
   drop() {
@@ -170,15 +170,14 @@ function providers(rows) {
 }
 
 function outlook(data) {
-  const based = data.based_on || {};
-  if (!based.calls) return el("p.note", null, "No call to judge by.");
+  const based = data.based_on;
   const unknown = data.unpriced || [];
   const columns = [{ label: "part" }, { label: "a call", number: true }, { label: `${count(data.calls)} calls`, number: true }];
   const rows = [...PARTS, ["total", "total"]].map(([key, name]) => [
     name, usd((data.per_call || {})[key] || 0, key === "total" ? unknown : []), usd((data.total || {})[key] || 0, key === "total" ? unknown : []),
   ]);
-  const range = data.low !== undefined && data.high !== undefined && data.high !== null
+  const range = data.low !== null && data.high !== null
     ? ` In nineteen of twenty cases between ${usd(data.low)} and ${usd(data.high)}.` : "";
   return [table(`What ${count(data.calls)} calls like these would cost`, columns, rows),
-    el("p.note", null, `Judged by ${count(based.calls)} calls of ${amount(based.minutes || 0)} minutes.${range}`)];
+    el("p.note", null, `Judged by ${some(based.calls, based.kind === "rehearsal" ? "rehearsal" : "call")} of ${amount(based.minutes || 0)} minutes.${range}`)];
 }

@@ -19,6 +19,7 @@ export class LiveCalls extends EventTarget {
     this.problem = "";
     this.ahead = 0; // s by which the engine's clock is ahead of this one's
     this.recent = [];
+    this.budget = null; // what a call and a day may cost, and what the day did
     this.timer = 0;
     stream.addEventListener("event", (told) => this.take(told.detail));
     stream.addEventListener("engine", () => this.forget());
@@ -48,6 +49,7 @@ export class LiveCalls extends EventTarget {
       for (const event of this.recent) if (event.seq > asked) this.change(event);
       this.ready = true;
       this.problem = "";
+      this.budget = (await get("/budget")).data;
     } catch (problem) {
       this.problem = problem.message;
       this.timer = setTimeout(() => this.read(), 5 * LOOK_AGAIN);

@@ -25,8 +25,9 @@ class Live {
     this.list = el("ol.calls", null);
     this.empty = el("p.note", null);
     this.sum = el("p.note.sum", null);
+    this.day = el("p.note", { hidden: true });
     this.box = el("div.pane", null);
-    this.listPanel = panel("Calls", { class: "panel call-list" }, this.list, this.empty, this.sum);
+    this.listPanel = panel("Calls", { class: "panel call-list" }, this.list, this.empty, this.sum, this.day);
     this.node = el("div.live", null, el("h1.unseen", { tabindex: "-1" }, "Live calls"), this.listPanel, this.box);
     this.drawAll = () => this.rows();
     this.drawSome = () => this.some();
@@ -100,6 +101,10 @@ class Live {
     }
     const up = this.calls.rows.size - ringing;
     say(this.sum, `${up} up · ${ringing} ringing · ${usd(cost, [...unpriced])} so far`);
+    const { limits, today } = this.calls.budget || {};
+    const perDay = limits && limits.per_day_usd;
+    say(this.day, perDay ? `today ${usd(today.spent_usd, today.unpriced)} of the day's $${perDay.toFixed(2)}` : "");
+    this.day.hidden = !perDay;
     this.sum.hidden = !this.calls.rows.size;
   }
 

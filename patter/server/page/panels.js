@@ -25,7 +25,7 @@ export class Money {
   }
 
   /** `costs`: USD by stage; `usage`: stage → what was used, in words. */
-  draw({ costs, usage, total, unpriced, duration, budget }) {
+  draw({ costs, usage, total, unpriced, duration, budget, limit }) {
     STAGES.forEach(([stage], index) => {
       say(this.rows[index].cost, usd(costs[stage] || 0));
       say(this.rows[index].use, usage[stage] || "");
@@ -34,6 +34,7 @@ export class Money {
     say(this.minute, duration > 1 && (total > 0 || !unpriced.length) ? `${usd((60 * total) / duration, unpriced)} a minute` : "");
     const notes = [];
     if (unpriced.length) notes.push(`No price is known for ${unpriced.join(", ")}: the sum is what is known of it.`);
+    if (limit) notes.push(`${Math.round((100 * total) / limit)} % of the $${limit.toFixed(2)} that a call may cost.`);
     if (budget) notes.push(`The ${budget.scope}'s budget of $${budget.limit_usd.toFixed(2)} is spent.`);
     say(this.note, notes.join(" "));
     this.note.hidden = !notes.length;

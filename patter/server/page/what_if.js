@@ -1,48 +1,60 @@
 /** What a call would have cost with another provider or model in one stage. */
 
-import { post } from "./api.js";
+import { get, post } from "./api.js";
 import { el, fresh, panel, put, table } from "./dom.js";
 import { usd } from "./format.js";
 
 const PARTS = [["stt", "stt"], ["llm", "llm"], ["tts", "tts"], ["telephony", "line"], ["total", "total"]];
 
-/** The panel of one call; `usage` are its rows. */
+/** The panel of one call; `usage` are its rows. What may be chosen is what has a price. */
 export function whatIf(callId, usage) {
-  const stages = usage.filter((one, index) => usage.findIndex((other) => other.stage === one.stage) === index);
-  const ids = [fresh("stage"), fresh("provider"), fresh("model")];
-  const stage = el("select", { id: ids[0], name: "stage" }, stages.map((one) => el("option", { value: one.stage }, one.stage === "telephony" ? "line" : one.stage)));
-  const provider = el("input", { id: ids[1], name: "provider", required: true, autocomplete: "off", spellcheck: "false" });
-  const model = el("input", { id: ids[2], name: "model", autocomplete: "off", spellcheck: "false" });
+  const stages = [...new Set(usage.map((one) => one.stage))];
+  const [stageId, otherId] = [fresh("stage"), fresh("other")];
+  const stage = el("select", { id: stageId }, stages.map((one) => el("option", { value: one }, one === "telephony" ? "line" : one)));
+  const other = el("select", { id: otherId });
+  const result = el("div", { role: "status" });
+  let prices = [];
   const fill = () => {
-    const used = stages.find((one) => one.stage === stage.value);
-    provider.value = used ? used.provider : "";
-    model.value = used ? used.model : "";
+    const here = usage.filter((one) => one.stage === stage.value).map(key);
+    const found = new Map(prices.filter((one) => one.stage === stage.value).map((one) => [key(one), one]));
+    put(other, [...found].filter(([name]) => !here.includes(name)).sort()
+      .map(([name, one]) => el("option", { value: name }, [one.provider, one.model].filter(Boolean).join(" "))));
   };
   stage.addEventListener("change", fill);
-  fill();
-  const result = el("div", { role: "status" });
+  get("/prices").then((told) => {
+    prices = told.data;
+    fill();
+  }, (problem) => put(result, el("p.problem", null, problem.message)));
   const form = el("form.what-if", { onsubmit: async (event) => {
     event.preventDefault();
-    const swap = { [stage.value]: { provider: provider.value.trim(), model: model.value.trim() } };
+    if (!other.value) return;
+    const [provider, model] = JSON.parse(other.value);
     try {
-      put(result, answer((await post("/analytics/what-if", { call_id: callId, swap })).data));
+      put(result, answer((await post("/analytics/what-if", { call_id: callId, swap: { [stage.value]: { provider, model } } })).data));
     } catch (problem) {
       put(result, el("p.problem", null, problem.message));
     }
   } },
-  el("p.field", null, el("label", { for: ids[0] }, "Stage"), stage),
-  el("p.field", null, el("label", { for: ids[1] }, "Provider"), provider),
-  el("p.field", null, el("label", { for: ids[2] }, "Model"), model),
+  el("p.field", null, el("label", { for: stageId }, "Stage"), stage),
+  el("p.field", null, el("label", { for: otherId }, "With"), other),
   el("button", { type: "submit" }, "Compare"));
   return panel("What if", { class: "panel" }, form, result);
 }
 
-function answer({ now, then, difference, unpriced = [] }) {
+function key(one) {
+  return JSON.stringify([one.provider, one.model]);
+}
+
+function answer({ now, then, difference, unpriced, unpriced_now: before, notes }) {
   const columns = [{ label: "part" }, { label: "was", number: true }, { label: "would be", number: true }];
-  const rows = PARTS.map(([key, name]) => [name, usd(now[key] || 0), usd(then[key] || 0, key === "total" ? unpriced : [])]);
-  const change = typeof difference === "object" ? difference.total : difference;
-  const told = unpriced.length
-    ? `No price is known for ${unpriced.join(", ")}.`
-    : change === 0 ? "That would cost the same." : `That would be ${usd(Math.abs(change))} ${change > 0 ? "more" : "less"}.`;
-  return [table("With the other model", columns, rows), el("p.note", null, told)];
+  const total = (name) => name === "total";
+  const rows = PARTS.map(([name, label]) => [label, usd(now[name] || 0, total(name) ? before : []), usd(then[name] || 0, total(name) ? unpriced : [])]);
+  return [table("With the other one", columns, rows), el("p.note", null, verdict(difference, [...new Set([...before, ...unpriced])])),
+    notes.map((note) => el("p.note", null, note))];
+}
+
+function verdict(difference, unknown) {
+  if (difference === null) return `How much that differs is unknown: there is no price for ${unknown.join(", ")}.`;
+  if (difference === 0) return "That would cost the same.";
+  return `That would be ${usd(Math.abs(difference))} ${difference > 0 ? "more" : "less"}.`;
 }
