@@ -239,6 +239,8 @@ class Purse:
         day, fixed = self._book.day_of(call), call.fold.fixed()
         watch = self._days.setdefault(day, _Watch())
         began, used, guard.fixed = guard.fixed < 0, fixed - guard.fixed, fixed
+        if began:
+            self._stale.set()  # others may have spent since the last call was over here
         watch.slack -= max(0.0, used)
         if began or watch.slack <= 0:
             self._look(day)
@@ -293,6 +295,9 @@ class Purse:
                 self._book.learn(day, await self._ledger.spent(day))
         except (PatterError, TimeoutError) as error:
             problem = str(error) or "no answer in time"
+        except Exception as error:  # a mistake of ours must not end the counting
+            log.exception("what others have spent could not be read")
+            problem = type(error).__name__
         if problem and not self._problem:
             log.warning("the day's budget counts this engine's calls only: %s", problem)
         self._problem = problem
@@ -300,7 +305,7 @@ class Purse:
         return not problem
 
     async def _keep_fresh(self) -> None:
-        """Ask anew when a call is over, for others may have spent meanwhile, and when all is written that was not."""
+        """Ask anew when a call begins or is over, for others may have spent meanwhile, and when all is written that was not."""
         while True:
             await self._stale.wait()
             self._stale = anyio.Event()

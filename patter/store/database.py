@@ -22,8 +22,8 @@ from patter.exceptions import SettingsError, StoreError
 from patter.models import Memory
 from patter.store.address import database_url, shown
 from patter.store.cancelling import stopped_when_cancelled
-from patter.store.failures import failure
-from patter.store.migrations import upgrade
+from patter.store.failures import Refused, failure
+from patter.store.migrations import alone, upgrade
 
 BUSY_MS = 1_500  # another program may hold the file for a moment, such as a backup; longer is told and tried again
 READERS = 4  # connections for reading: more only wait for the same disk
@@ -82,8 +82,11 @@ class Database:
                 async with writer.begin() as connection:
                     if not self.is_sqlite:
                         await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
-                    await connection.run_sync(upgrade)
+                    async with alone():
+                        await connection.run_sync(upgrade)
             opened = True
+        except Refused as refused:  # no row was given yet: that would hide the trouble behind some call
+            raise StoreError(f"{refused.problem} while its tables were made", fix="see the engine's log") from refused
         finally:
             if not opened:
                 with anyio.CancelScope(shield=True):

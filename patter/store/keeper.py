@@ -217,7 +217,11 @@ class Keeper:
                 await self._hurry.wait()
             self._hurry = anyio.Event()
             while self._due:
-                await self._write([call_id for call_id, _ in zip(self._due, range(BATCH), strict=False)])
+                try:
+                    await self._write([call_id for call_id, _ in zip(self._due, range(BATCH), strict=False)])
+                except Exception as error:  # a mistake of ours must not end the keeping
+                    log.exception("calls could not be written")
+                    await self._failed(_surprise(error))
 
     async def _write(self, batch: list[str]) -> None:
         """Write these calls as they are now."""
@@ -228,10 +232,7 @@ class Keeper:
             for call_id, size in zip(batch, sizes, strict=True):
                 if call_id in self._due:  # it was not let go meanwhile
                     del self._due[call_id]
-                    record = self._calls[call_id]
-                    rows = record.rows(whole=record.state == "ended")
-                    rows.call["journal_bytes"] = size
-                    made.append(rows)
+                    made += self._rows(call_id, size)
                     await anyio.lowlevel.checkpoint()  # calls are served between two folds
             await anyio.to_thread.run_sync(find_words, made)
             await self._store(made)
@@ -240,6 +241,18 @@ class Keeper:
         for rows in made:
             self._settle(rows.call["call_id"])
         self._came_back()
+
+    def _rows(self, call_id: str, size: int) -> list[Rows]:
+        """What is to be written of a call. One that cannot be told in rows is let go: its journal has it."""
+        record = self._calls[call_id]
+        try:
+            rows = record.rows(whole=record.state == "ended")
+        except Exception:
+            log.exception("a call cannot be written", extra={"call_id": call_id})
+            del self._calls[call_id]
+            return []
+        rows.call["journal_bytes"] = size
+        return [rows]
 
     async def _store(self, rows: list[Rows]) -> None:
         """Write rows, however often that takes; one that the database refuses for what is in it is left to its journal."""
@@ -255,7 +268,7 @@ class Keeper:
                 self._came_back()
                 return
             except Refused as refused:
-                if len(rows) <= 1:
+                if len(rows) == 1:
                     log.error("a call cannot be written", extra={"path": rows[0].call["journal"], "why": str(refused)})
                     return
                 for some in rows:
@@ -265,7 +278,7 @@ class Keeper:
                 await self._failed(problem)
             except Exception as error:  # a mistake of ours must not end the keeping
                 log.exception("calls could not be written")
-                await self._failed(StoreError(f"calls could not be written ({type(error).__name__})"))
+                await self._failed(_surprise(error))
 
     def _settle(self, call_id: str) -> None:
         """A call was written; it stays in memory a little if it is over, for what may be told of it afterwards."""
@@ -329,3 +342,7 @@ class Keeper:
                 await self._moved.wait()
         if self._due or self._in_hand:
             log.warning("calls are not in the database: the next start reads their journals")
+
+
+def _surprise(error: Exception) -> StoreError:
+    return StoreError(f"calls could not be written ({type(error).__name__})", fix="see the engine's log")

@@ -192,18 +192,18 @@ class House:
 
 
 class Books:
-    """What a database knows of other engines' calls; `broken` while it cannot be reached."""
+    """What a database knows of other engines' calls; it raises `broken`, if that is given."""
 
     def __init__(self, **agents: float) -> None:
         self.agents: dict[int, Mapping[str, float]] = {TODAY: agents}
-        self.broken = False
+        self.broken: Exception | None = None
         self.asked = 0
 
     async def spent(self, day: int) -> Mapping[str, float]:
         self.asked += 1
         await anyio.sleep(0.01)
         if self.broken:
-            raise StoreError("the database cannot be reached")
+            raise self.broken
         return self.agents.get(day, {})
 
 
@@ -325,9 +325,19 @@ async def test_what_others_spend_is_learnt_when_a_call_ends() -> None:
         assert [call_id for call_id, _, _ in it.ended] == ["b"]
 
 
-async def test_a_database_that_cannot_tell_stops_no_call(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_others_have_spent_meanwhile_counts_for_a_call_that_begins() -> None:
     books = Books()
-    books.broken = True
+    async with house(Budget(per_day_usd=1.0), books) as it:
+        books.agents[TODAY] = {"": 5.0}
+        it.call("a")
+        await anyio.sleep(1)
+        assert [call_id for call_id, _, _ in it.ended] == ["a"]
+
+
+@pytest.mark.parametrize("broken", [StoreError("the database cannot be reached"), ZeroDivisionError()])
+async def test_a_database_that_cannot_tell_stops_no_call(broken: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    books = Books()
+    books.broken = broken
     async with house(Budget(per_day_usd=1.0), books) as it:
         it.call("a")
         it.over("a")

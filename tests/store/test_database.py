@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 
 from patter.exceptions import SettingsError, StoreError
 from patter.models import Memory
@@ -165,3 +166,14 @@ async def test_a_file_that_is_no_database_and_a_folder_that_is_none_are_told(tmp
         await Database(Memory(), tmp_path).open()
     with pytest.raises(StoreError, match=r"cannot be made in .*: File exists — give it a folder"):
         await Database(Memory(database=f"sqlite:///{tmp_path}/calls.db/x.db"), tmp_path).open()
+
+
+async def test_databases_of_several_homes_are_made_at_once(tmp_path: Path) -> None:
+    databases = [Database(Memory(), tmp_path / str(number)) for number in range(4)]
+    async with anyio.create_task_group() as tasks:
+        for one in databases:
+            tasks.start_soon(one.open)
+    for one in databases:
+        async with one.read() as connection:
+            assert (await connection.execute(select(schema.calls))).all() == []
+        await one.aclose()

@@ -5,14 +5,32 @@ It owns the way from empty to today; it refuses databases of a newer version, an
 
 from __future__ import annotations
 
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 from sqlalchemy import Connection, inspect, text
 
 from patter.exceptions import StoreError
 
 HEAD = "0001"
 FOLDER = Path(__file__).parent
+TURN_S = 0.01  # between two looks whether it is our turn
+
+_turn = threading.Lock()
+
+
+@asynccontextmanager
+async def alone() -> AsyncIterator[None]:
+    """Only one `upgrade` at a time in the whole process: the steps speak to whichever database was named last."""
+    while not _turn.acquire(blocking=False):
+        await anyio.sleep(TURN_S)
+    try:
+        yield
+    finally:
+        _turn.release()
 
 
 def version(connection: Connection) -> str:
@@ -23,7 +41,9 @@ def version(connection: Connection) -> str:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the database to today's version, within the connection's transaction. Raises StoreError for a newer one."""
+    """Bring the database to today's version, within the connection's transaction; hold `alone` meanwhile.
+
+    Raises StoreError for a newer one."""
     found = version(connection)
     if found == HEAD:
         return
