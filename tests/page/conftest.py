@@ -11,7 +11,6 @@ from playwright.async_api import Browser, async_playwright, expect
 from tests.page.visit import chromium_options
 from tests.support.page_house import House, house
 
-
 expect.set_options(timeout=15_000)  # a busy machine draws late
 
 

@@ -11,7 +11,13 @@ from tests.support.page_house import House
 
 pytestmark = pytest.mark.anyio
 
-VIEWS = ("#/live", "#/live/CAseen", "#/history", "#/analytics?days=30", "#/call/CA0005")
+VIEWS = {  # and what is there when their data are
+    "#/live": ".calls li",
+    "#/live/CAseen": ".turns tbody tr",
+    "#/history": ".calls-table tbody tr",
+    "#/analytics?days=30": ".drawing svg",
+    "#/call/CA0005": ".record .line",
+}
 WIDTHS = (360, 768, 1440)
 
 
@@ -19,13 +25,7 @@ async def settled(page: Page, place: str) -> None:
     """Wait until a view has its data."""
     await page.evaluate(f"location.hash = '{place}'")
     await live(page)
-    ready = {
-        "#/live": ".calls li",
-        "#/live/CAseen": ".turns tbody tr",
-        "#/history": ".calls-table tbody tr",
-        "#/analytics?days=30": ".drawing svg",
-    }
-    await page.locator(ready.get(place, ".record .line")).first.wait_for()
+    await page.locator(VIEWS[place]).first.wait_for()
 
 
 async def findings(page: Page, where: str) -> list[str]:

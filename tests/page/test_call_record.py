@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Locator, expect
 
 from patter.events import RecordingSaved
 from tests.page.visit import visit
-from tests.support.page_house import House, frame, until
+from tests.support.page_house import House, frame
 from tests.support.page_talk import Talk, whole
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-async def recorded(home: House) -> AsyncIterator[str]:
+async def recorded(home: House) -> str:
     """A call of some seconds that was recorded."""
     call_id = "CArecorded"
     events = home.bus.subscribe()
@@ -36,7 +34,7 @@ async def recorded(home: House) -> AsyncIterator[str]:
             if isinstance(event, RecordingSaved) and event.call_id == call_id:
                 break
     home.bus.unsubscribe(events)
-    yield call_id
+    return call_id
 
 
 async def test_a_line_seeks_the_sound_and_the_sound_marks_its_line(
@@ -93,9 +91,9 @@ async def test_everything_of_the_call_is_there(browser: Browser, quiet: House, r
         assert (await (await began.value).path()).read_bytes()[:4] == b"RIFF"
 
 
-async def until_options(select: object) -> None:
+async def until_options(select: Locator) -> None:
     """Wait until there is something to choose."""
-    await expect(select.locator("option").first).to_be_attached()  # type: ignore[attr-defined]
+    await expect(select.locator("option").first).to_be_attached()
 
 
 async def test_an_unknown_call_is_told(browser: Browser, home: House) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any, Literal
 
 from patter.events import (
     AgentSaid,
@@ -118,18 +119,20 @@ class Talk:
             )  # fmt: skip
         yield from self._answer(reply, "answer", self.now, cut=cut)
 
-    def _answer(self, text: str, kind: str, asked: float, *, cut: bool = False) -> Iterator[Event]:
+    def _answer(
+        self, text: str, kind: Literal["greeting", "answer"], asked: float, *, cut: bool = False
+    ) -> Iterator[Event]:
         self._reply += 1
-        name = {"call_id": self.call_id, "reply_id": self._reply}
-        yield ReplyStarted(**name, at=asked, turn=self._turn, kind=kind)  # type: ignore[arg-type]
+        name: dict[str, Any] = {"call_id": self.call_id, "reply_id": self._reply}
+        yield ReplyStarted(**name, at=asked, turn=self._turn, kind=kind)
         at = asked
         for stage, least, most in zip(STAGES, (0.15, 0.02, 0.06, 0.02), (0.5, 0.15, 0.25, 0.06), strict=True):
             at += self._random.uniform(least, most)
             self.now = at
-            yield ReplyReached(**name, at=at, stage=stage, reached_at=at)  # type: ignore[arg-type]
+            yield ReplyReached(**name, at=at, stage=stage, reached_at=at)
             if stage == "first_token":
                 for piece in _pieces(text):
-                    yield ReplyText(**name, at=at, text=piece)  # type: ignore[arg-type]
+                    yield ReplyText(**name, at=at, text=piece)
         yield UsageMeasured(
             call_id=self.call_id, at=self.now, turn=self._turn, stage="llm", provider="openai", model="gpt-4o-mini",
             amounts={"input_tokens": 420.0 + 60 * self._turn, "output_tokens": len(text) / 4},
@@ -142,7 +145,7 @@ class Talk:
         heard = len(words) // 2 if cut else len(words)
         for end in range(3, heard, 4):
             self.now += 1.2
-            yield ReplyHeard(**name, at=self.now, heard=" ".join(words[:end]), heard_ms=300.0 * end)  # type: ignore[arg-type]
+            yield ReplyHeard(**name, at=self.now, heard=" ".join(words[:end]), heard_ms=300.0 * end)
         self.now += 0.3
         got, lost = " ".join(words[:heard]), " ".join(words[heard:])
         if cut:
@@ -154,14 +157,14 @@ class Talk:
                 dropped=lost,
                 heard_ms=300.0 * heard,
                 voice_began_at=self.now - 0.4,
-            )  # type: ignore[arg-type]
-        yield AgentSaid(**name, at=self.now, turn=self._turn, text=got, interrupted=cut, dropped=lost, kind=kind)  # type: ignore[arg-type]
+            )
+        yield AgentSaid(**name, at=self.now, turn=self._turn, text=got, interrupted=cut, dropped=lost, kind=kind)
 
     def fault(self) -> Event:
         """Something failed and the call went on."""
         return FaultOccurred(
             call_id=self.call_id, at=self.now, stage="tts", provider="elevenlabs",
-            problem="the voice broke off in the middle of a reply", fix="The next provider speaks; look at the status page of elevenlabs.",
+            problem="the voice broke off in the middle of a reply", fix="The next provider speaks.",
         )  # fmt: skip
 
     def end(self, reason: EndReason = "caller_hung_up", detail: str = "") -> Iterator[Event]:
@@ -173,7 +176,7 @@ class Talk:
             turn=0,
             stage="telephony",
             provider="twilio",
-            model="",
+            model="trunk" if self.agent == "night-desk" else "inbound",
             amounts={"seconds": lasted},
         )
         yield LineMeasured(call_id=self.call_id, at=self.now, frames=int(50 * lasted), lost=3, jitter_ms=4.2)

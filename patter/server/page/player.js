@@ -29,7 +29,7 @@ export class Player {
       const x = (1000 * (entry.at - this.began)) / lasts;
       const width = Math.max(2, (1000 * spoken(entry)) / lasts);
       const lane = entry.kind === "caller" ? 2 : LANES / 2 + 1;
-      picture.append(svg(`rect.${entry.kind}`, { x, y: lane, width: Math.min(width, 1000 - x), height: LANES / 2 - 3, rx: 1 },
+      picture.append(svg(`rect.${entry.kind}`, { x, y: lane, width: Math.max(0, Math.min(width, 1000 - x)), height: LANES / 2 - 3, rx: 1 },
         svg("title", null, `${length(entry.at - this.began)} ${entry.kind}`)));
     }
     picture.append(this.head);
