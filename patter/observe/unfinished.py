@@ -28,19 +28,20 @@ def close_unfinished(home: str | Path, now: float) -> list[str]:
     """End every journaled call that has no end, with the reason "engine_died", and make its recording whole; their ids.
 
     For the start of an engine, before it takes calls. `now` in seconds since the epoch. A call's end is dated to its last
-    event: that is as long as it is known to have lived."""
+    event or the end of its sound: so long it is known to have lived."""
     folder = Path(home) / CALLS
     closed, failed = [], False
     for path in _journals(folder, _last_look(folder)):
         try:
             tail = _tail(path)
             ended = next((event for event in tail if isinstance(event, CallEnded)), None)
+            sound_s = 0.0 if any(isinstance(event, RecordingSaved) for event in tail) else _recorded(path)
             if ended is None:
-                ended = _close(path, now)
+                ended = _close(path, now, sound_s)
                 if ended is not None:
                     closed.append(ended.call_id)
-            if ended is not None and not any(isinstance(event, RecordingSaved) for event in tail):
-                _save_recording(path, ended)
+            if ended is not None and sound_s:
+                _note_recording(path, ended, sound_s)
         except OSError:
             failed = True
             log.exception("an unfinished call could not be closed", extra={"path": str(path)})
@@ -76,14 +77,14 @@ def _journals(folder: Path, looked: float) -> list[Path]:
     return paths
 
 
-def _close(path: Path, now: float) -> CallEnded | None:
+def _close(path: Path, now: float, sound_s: float) -> CallEnded | None:
     events = read(path)
     if not events:
         return None
     if (known := next((event for event in events if isinstance(event, CallEnded)), None)) is not None:
         return known
     start = next((event.at for event in events if isinstance(event, CallStarted)), events[0].at)
-    last = max(event.at for event in events)
+    last = max(*(event.at for event in events), start + sound_s)
     ended = CallEnded(
         call_id=events[0].call_id,
         seq=max(event.seq for event in events) + 1,
@@ -96,22 +97,25 @@ def _close(path: Path, now: float) -> CallEnded | None:
     return ended
 
 
-def _save_recording(path: Path, ended: CallEnded) -> None:
-    """Make the call's recording whole and note it."""
+def _recorded(path: Path) -> float:
+    """How many seconds of sound stand beside this journal, which does not tell of them; the file is whole afterwards."""
     recording = path.with_name(FILE)
-    if not recording.exists() or any(isinstance(event, RecordingSaved) for event in read(path)):
-        return
+    if not recording.exists():
+        return 0.0
     try:
-        seconds = repair(recording)
+        return repair(recording)
     except ValueError:
         log.exception("a recording cannot be read", extra={"path": str(recording)})
+        return 0.0
+
+
+def _note_recording(path: Path, ended: CallEnded, seconds: float) -> None:
+    events = read(path)
+    if any(isinstance(event, RecordingSaved) for event in events):
         return
-    if seconds:
-        seq = max(event.seq for event in read(path)) + 1
-        saved = RecordingSaved(
-            call_id=ended.call_id, seq=seq, at=ended.at, path=str(recording), duration_s=round(seconds, 3)
-        )
-        _append(path, saved)
+    seq, recording = max(event.seq for event in events) + 1, str(path.with_name(FILE))
+    saved = RecordingSaved(call_id=ended.call_id, seq=seq, at=ended.at, path=recording, duration_s=round(seconds, 3))
+    _append(path, saved)
 
 
 def _tail(path: Path) -> list[Event]:

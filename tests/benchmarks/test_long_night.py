@@ -35,7 +35,7 @@ async def test_the_night_looks_where_calls_are_kept(name: str, tmp_path: Path) -
             "CallbackRunner._calls",
             "CallbackRunner._expected",
             "Station._over",
-            "Journal._files",
+            "Writer._sheets",
         }
         carrier = {"twilio": {"ColdTransfers._known", "Consultations._open"}, "telnyx": {"Handovers._by_call"}}[name]
         assert books | ours | carrier <= set(before.containers)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from patter.audio.wav import WavWriter
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.events import (
@@ -21,6 +22,7 @@ from patter.events import (
     CallStarted,
     CarrierRecordingSaved,
     Event,
+    RecordingSaved,
     ReplyReached,
     ReplyStarted,
     ReplyText,
@@ -198,6 +200,23 @@ def test_more_calls_at_once_than_files_are_kept_are_written_whole(tmp_path: Path
     journal.close()
     for call_id in calls:
         assert len(read(journal.path(call_id))) == 3
+
+
+def test_the_recording_of_a_killed_process_is_made_whole_and_says_how_long_the_call_lived(tmp_path: Path) -> None:
+    path, seen = journaled(tmp_path, *a_call("killed", ended=False))
+    writer = WavWriter(path.with_name("recording.wav"), 8000, channels=2)
+    writer.write(bytes(32_000 * 6))
+    writer.write(bytes(3_200))  # a tenth of a second that the header does not tell
+    assert close_unfinished(tmp_path, T0 + 999) == ["killed"]
+    *before, end, saved = read(path)
+    assert before == seen
+    assert isinstance(end, CallEnded)
+    assert isinstance(saved, RecordingSaved)
+    assert (end.reason, end.duration_s, saved.duration_s) == ("engine_died", 6.1, 6.1)
+    assert (saved.path, saved.seq) == (str(path.with_name("recording.wav")), end.seq + 1)
+    assert close_unfinished(tmp_path, T0 + 999) == []
+    assert read(path)[-1] == saved
+    writer.close()
 
 
 def test_no_calls_at_all(tmp_path: Path) -> None:
