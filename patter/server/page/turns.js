@@ -96,6 +96,8 @@ export class Turns {
 
   /** Show these turns (TurnMeasured, or the API's rows of them). */
   draw(turns) {
+    const box = this.scroll;
+    const follows = box.scrollHeight - box.scrollTop - box.clientHeight < 48;
     const kept = new Set();
     for (const turn of turns) {
       kept.add(turn.reply_id);
@@ -116,6 +118,7 @@ export class Turns {
     say(this.note, samples.length
       ? `typical ${seconds(percentile(samples, 50))} · slowest 5 % ${seconds(percentile(samples, 95))} · n ${samples.length}`
       : "no answer was measured yet");
+    if (follows) box.scrollTop = box.scrollHeight;
   }
 
   line(turn) {
