@@ -49,7 +49,9 @@ PCM_24K = AudioFormat("pcm_s16le", 24000)
 PCM_48K = AudioFormat("pcm_s16le", 48000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # nobody changes one, but freezing triples the price, and there are fifty a second of it on every call
 class AudioChunk:
     """Bytes of audio with their format; any whole number of samples.
 

@@ -342,12 +342,13 @@ class CallSession:
     # ------------------------------------------------------------------ the caller's side
 
     def _hear(self, chunk: AudioChunk) -> None:
-        assert self._outfit is not None
-        if not self.deaf:
-            self._outfit.conversation.hear(chunk)
-        if self._wiring.taps:
+        """One frame of the caller's. It is heard as long as `deaf` says so, which is written out here: there are many."""
+        parts = self._parts
+        if parts is not None and not (parts.closing.final or parts.answering.machine):
+            parts.conversation.hear(chunk)
+        if taps := self._wiring.taps:
             now = self._clock.now()
-            for tap in self._wiring.taps:
+            for tap in taps:
                 tap.caller(chunk, now)
 
     async def _follow_caller(self, switchboard: Switchboard) -> None:

@@ -12,9 +12,8 @@ from contextlib import suppress
 import anyio
 from anyio.abc import TaskGroup
 
-from patter.audio.convert import Converter
 from patter.audio.format import AudioChunk, AudioFormat
-from patter.audio.level import rms_dbfs
+from patter.audio.level import dbfs_of
 from patter.clock import Clock
 from patter.exceptions import ProviderError
 from patter.models import TurnTaking
@@ -238,13 +237,13 @@ class _Hush:
     FALL_DB = 18.0  # what is so much weaker than the loudest frame is the room, not the voice
 
     def __init__(self, hears: AudioFormat) -> None:
-        self._decode = Converter(hears, AudioFormat("pcm_s16le", hears.rate))
+        self._dbfs = dbfs_of(hears)
         self._loudest = self.QUIET_DBFS
         self._quiet_ms = 0.0
 
     def quiet_ms(self, chunk: AudioChunk) -> float:
         """How long it has been quiet at the end of this frame."""
-        level = rms_dbfs(self._decode.convert(chunk.data))
+        level = self._dbfs(chunk.data)
         self._loudest = max(self._loudest, level)
         quiet = level < max(self.QUIET_DBFS, self._loudest - self.FALL_DB)
         self._quiet_ms = self._quiet_ms + chunk.ms if quiet else 0.0

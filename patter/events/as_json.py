@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from patter.events.base import Event
@@ -72,12 +73,13 @@ KINDS: dict[str, type[Event]] = {
 
 
 _NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in KINDS.values()}
+_VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
 
 
 def to_json(event: Event) -> dict[str, Any]:
     """The event as a plain dict with its class name under "type", ready for `json.dumps`."""
     kind = type(event)
-    return {"type": kind.__name__} | {name: getattr(event, name) for name in _NAMES[kind]}
+    return {"type": kind.__name__, **dict(zip(_NAMES[kind], _VALUES[kind](event), strict=True))}
 
 
 def from_json(data: dict[str, Any]) -> Event | None:

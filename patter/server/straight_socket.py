@@ -19,6 +19,7 @@ UNREAD_LIMIT = 64 * 1024  # bytes that wait to be received before the peer is re
 QUIET_S = 10.0  # a peer that has said nothing for so long is asked whether it is there, and has as long to answer
 
 Ear = Callable[[str], None]
+_TEXT = WSMsgType.TEXT  # a look-up among an enumeration's members would cost as much as the step it decides on
 
 
 class _Post(WebSocketDataQueue):
@@ -33,7 +34,7 @@ class _Post(WebSocketDataQueue):
     def feed_data(self, data: Any, size: int) -> None:
         """The parser has read a message."""
         self.count += 1
-        if self.ear is None or self._buffer or data[0] is not WSMsgType.TEXT:
+        if self.ear is None or self._buffer or data[0] is not _TEXT:
             super().feed_data(data, size)
             return
         try:

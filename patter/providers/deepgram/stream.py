@@ -5,6 +5,7 @@ It owns the sockets of a call, their faults and what was billed; it refuses to k
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -275,7 +276,7 @@ class AudioStream:
     async def _watch(self) -> None:
         """What is due while nothing comes: from the line, or from the vendor."""
         while True:
-            await anyio.sleep(TICK_S)
+            await asyncio.sleep(TICK_S)
             if self._socket is None:
                 continue
             now, patience = self.clock.now(), self._client.patience_s
