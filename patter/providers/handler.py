@@ -6,6 +6,7 @@ with its traceback and becomes a ProviderError.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
@@ -32,6 +33,7 @@ ANSWER_LIMIT = 64 * 1024
 """Bytes that a URL may answer: an hour of speech."""
 
 ANSWER_S = 30.0  # longer than this no caller waits
+STEPS_TO_TELL = 4  # turns of the loop: the call has been told of the reply before its handler may end or transfer the call
 _END = object()
 
 
@@ -71,6 +73,8 @@ class HandlerResponder:
     async def respond(self, ask: Ask) -> AsyncIterator[ResponderPiece]:
         """What the handler returns, or its pieces as they come. Raises ProviderError when it fails."""
         data = self._data(ask)
+        for _ in range(STEPS_TO_TELL if self._control is not None else 0):
+            await asyncio.sleep(0)
         if not isinstance(self._on_message, str):
             pieces = self._call(self._on_message, data)
         elif self._on_message.startswith("ws"):
