@@ -83,4 +83,14 @@ def answered(data: Schema, **more: Schema) -> Schema:
 
 
 REFUSAL: Schema = record({"error": TEXT}, title="Refusal")
-PAGINATION: Schema = record({"limit": WHOLE, "offset": WHOLE, "count": WHOLE, "total": WHOLE}, title="Pagination")
+PAGINATION: Schema = record(
+    {
+        **dict.fromkeys(("limit", "offset", "count", "total"), WHOLE),
+        "total_is_at_least": {
+            **FLAG,
+            "description": "true if a search finds more than total: further ones are not counted",
+        },
+    },
+    optional=("total_is_at_least",),
+    title="Pagination",
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +32,7 @@ OPENING_S = 2.0  # how long a reader waits for a database that is being opened
 MIGRATING = 0x70617474  # PostgreSQL's advisory lock: two engines that start at once do not both make the tables
 
 PLANNING = {"enable_seqscan": "off", "max_parallel_workers_per_gather": "0"}
-"""Every question has its index; PostgreSQL would read all texts instead for a word that many calls have, word by word."""
+"""Of connections that read: every question has its index, and PostgreSQL would read all texts for a word of many calls."""
 
 SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -162,9 +162,12 @@ class Database:
             event.listen(writer.sync_engine, "begin", _begin)
             event.listen(reader.sync_engine, "connect", _set_up_reader)
             return writer, reader
-        engine = create_async_engine(
+        return self._server_engine(1, {}), self._server_engine(READERS, PLANNING)
+
+    def _server_engine(self, size: int, settings: Mapping[str, str]) -> AsyncEngine:
+        return create_async_engine(
             self._url,
-            pool_size=READERS + 1,
+            pool_size=size,
             max_overflow=READERS,
             pool_timeout=CONNECT_S,
             pool_pre_ping=True,  # a server that was restarted costs no query its life
@@ -172,10 +175,9 @@ class Database:
             connect_args={
                 "timeout": CONNECT_S,
                 "command_timeout": 60,
-                "server_settings": {"application_name": "patter", "jit": "off", **PLANNING},
+                "server_settings": {"application_name": "patter", "jit": "off", **settings},
             },
         )
-        return engine, engine
 
     def _make_file(self) -> None:
         """The database of SQLite, for the eyes of its user only: what callers said stands in it."""

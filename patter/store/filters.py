@@ -49,6 +49,16 @@ class Filter:
         return bool(self.q.strip()) or len(number(self.number)) >= NUMBER_LEAST
 
     @property
+    def searches(self) -> bool:
+        """Whether words or a part of a number are asked for: then it is not counted how many calls there are beyond a bound."""
+        return bool(self.q.strip() or number(self.number))
+
+    @property
+    def by_age(self) -> bool:
+        """Whether the order is that of their beginning."""
+        return self.column == "started_at"
+
+    @property
     def question(self) -> Question:
         """What the search index is asked."""
         return Question(self.q, number(self.number), self.facets)

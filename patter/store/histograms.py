@@ -1,7 +1,6 @@
 """The latencies of days, added up quickly: a day's buckets are read once and kept until a call more is counted in that day.
 
-It owns that memory, and figures of a histogram; it refuses to know calls. A year of days is some hundred thousand rows of the
-table: the database joins those of a day into one line, and only days that changed since are read again.
+It owns that memory, and figures of a histogram; it refuses to know calls. Only days that changed since are read again.
 """
 
 from __future__ import annotations
@@ -14,17 +13,15 @@ from typing import Any
 import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import String, cast, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from patter.store.buckets import NOTHING, percentile
-from patter.store.schema import SEGMENTS, day_latency, days
+from patter.store.buckets import PLACES, added_up, bucket_at, percentile
+from patter.store.schema import day_latency, days
+from patter.store.sums import LATENCIES as NAMES
 
 KEPT = 1_000  # days in memory, 29 KB each
-AT_ONCE = 31  # days that are read together
-NAMES = (*SEGMENTS, "total")
-LEAST, MOST = -100, 410  # the buckets that have a place: of 7 µs to 9 days
-PLACES = MOST - LEAST + 2  # the first is that of no wait at all
+AT_ONCE = 100  # days that are read together
 
 Counts = NDArray[np.int64]
 
@@ -38,7 +35,7 @@ class Histogram:
 
     def figures(self, *wanted: int | str) -> dict[str, float]:
         """{n, avg, p50, …} in ms; 0.0 of nothing."""
-        held = {_bucket(int(place)): int(self.counts[place]) for place in np.flatnonzero(self.counts)}
+        held = {bucket_at(int(at)): int(self.counts[at]) for at in np.flatnonzero(self.counts)}
         n = sum(held.values())
         made: dict[str, float] = {"n": n}
         for name in wanted:
@@ -92,8 +89,8 @@ class Histograms:
         stale = [day for day, stamp in stamps.items() if self._kept.get((day, agent), (None,))[0] != stamp]
         fresh: dict[int, Day] = {}
         for start in range(0, len(stale), AT_ONCE):
-            lines = await self._lines(connection, stale[start : start + AT_ONCE], agent)
-            fresh |= await anyio.to_thread.run_sync(_days_of, lines)
+            rows = await self._rows(connection, stale[start : start + AT_ONCE], agent)
+            fresh |= await anyio.to_thread.run_sync(_days_of, rows)
         held = []
         for number in stale:
             day = fresh.get(number) or Day(_no_counts(), np.zeros(len(NAMES)))
@@ -115,35 +112,23 @@ class Histograms:
         found = await connection.execute(asked.group_by(days.c.day).order_by(days.c.day))
         return {row[0]: tuple(row[1:]) for row in found}
 
-    async def _lines(self, connection: AsyncConnection, some: list[int], agent: str) -> list[tuple[Any, ...]]:
-        """One line for each segment of a day: its buckets and how many each holds, with the latencies' sum."""
+    async def _rows(self, connection: AsyncConnection, some: list[int], agent: str) -> list[tuple[Any, ...]]:
+        """(day, packed counts, sums…) of each agent."""
         table = day_latency.c
-        pair = cast(table.bucket, String) + " " + cast(table.n, String)
-        asked = select(table.day, table.segment, func.sum(table.sum_ms), func.aggregate_strings(pair, " "))
-        asked = asked.where(table.day.in_(some))
+        asked = select(table.day, table.counts, *(table[f"{name}_ms"] for name in NAMES)).where(table.day.in_(some))
         if agent:
             asked = asked.where(table.agent == agent)
-        found = await connection.execute(asked.group_by(table.day, table.segment))
-        return [tuple(row) for row in found]
+        return [tuple(row) for row in await connection.execute(asked)]
 
 
-def _days_of(lines: list[tuple[Any, ...]]) -> dict[int, Day]:
-    made: dict[int, Day] = {}
-    for number, segment, sum_ms, line in lines:
-        if segment not in NAMES:
-            continue
-        day = made.setdefault(number, Day(_no_counts(), np.zeros(len(NAMES))))
-        pairs = np.array(line.split(" "), dtype=np.int64).reshape(-1, 2)
-        places = np.where(pairs[:, 0] == NOTHING, 0, np.clip(pairs[:, 0], LEAST, MOST) - LEAST + 1)
-        at = NAMES.index(segment)
-        np.add.at(day.counts[at], places, pairs[:, 1])
-        day.sums_ms[at] += sum_ms
-    return made
+def _days_of(rows: list[tuple[Any, ...]]) -> dict[int, Day]:
+    at = {number: at for at, number in enumerate(dict.fromkeys(row[0] for row in rows))}
+    groups = [at[row[0]] for row in rows]
+    counts = added_up((row[1] for row in rows), groups, len(at), len(NAMES))
+    sums = np.zeros((len(at), len(NAMES)))
+    np.add.at(sums, groups, np.array([row[2:] for row in rows], dtype=float).reshape(-1, len(NAMES)))
+    return {number: Day(counts[one].copy(), sums[one]) for number, one in at.items()}
 
 
 def _no_counts() -> Counts:
     return np.zeros((len(NAMES), PLACES), dtype=np.int64)
-
-
-def _bucket(place: int) -> int:
-    return NOTHING if place == 0 else place - 1 + LEAST

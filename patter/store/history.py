@@ -19,13 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from patter.clock import Clock
 from patter.store.database import Database
 from patter.store.filters import Filter
-from patter.store.queries import TERMS_MANY, Ended, terms_of, unfinished
+from patter.store.queries import DENSE, FOUND, TERMS_MANY, Ended, others, spread, terms_of, unfinished
 from patter.store.schema import agent_versions, calls, texts, tool_calls, turns, usage
-from patter.store.search import order_key
+from patter.store.search import order_floor, order_key
 from patter.store.shapes import call_json, detail_json
 
 FIRST_PIECE, PIECE = 20, 200  # calls that an export reads at once: the event loop is busy with them for a few ms
 UNFINISHED = 1_000  # calls that are not over in the database: many more than an engine carries
+
+LOOKED_UP = 10.0  # how much longer it takes to ask whether a search finds one call than to sort one find
 
 _PARTS: dict[Table, tuple[Column[Any], ...]] = {
     turns: (turns.c.number,),
@@ -65,10 +67,11 @@ class NoMemory:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows as the API gives them, and how many calls there are in all."""
+    """Rows as the API gives them, and how many calls there are in all: of a search at least so many if `more`."""
 
     rows: list[dict[str, Any]]
     total: int
+    more: bool = False
 
 
 class History:
@@ -85,21 +88,26 @@ class History:
         return self._memory.live()
 
     async def page(self, wanted: Filter, limit: int, offset: int) -> Page:
-        """`limit` rows after the first `offset`."""
+        """`limit` rows after the first `offset`. Of the calls that a search finds, `FOUND` are counted and shown."""
         held = self._memory.unwritten()
         rows: list[dict[str, Any]] = []
         async with self._database.read() as connection:
+            first = await self._unwritten(connection, wanted, held)
             ended = await self._ended(connection, wanted, held)
-            total, others = (await connection.execute(ended.counts())).one()
-            first = await self._unwritten(connection, wanted, held, others)
             start = max(0, offset - len(first))  # of the database's rows: so many at most stand before the page
-            if start < total and limit:
-                rows = await _read(connection, ended.page(offset - start + limit, start, total))
+            limit_there = offset - start + limit if limit else 0
+            if ended.nothing:
+                total, more = 0, False
+            elif wanted.searches:
+                rows, total, more = await self._found(connection, ended, limit_there, start)
+            else:
+                total, more = int(await connection.scalar(ended.count()) or 0), False
+                rows = await _read(connection, ended.page(limit_there, start)) if start < total and limit else []
         now = self._clock.now()
         rows = [call_json(row, self._home, now) for row in rows]
         known = {row["call_id"] for row in first}
         rows = [row for row in rows if row["call_id"] not in known]  # it was written between the two questions
-        return Page(_merged(wanted, first, rows, start, offset)[:limit], total + len(first))
+        return Page(_merged(wanted, first, rows, start, offset)[:limit], total + len(first), more)
 
     async def detail(self, call_id: str) -> dict[str, Any] | None:
         """One call with all that is kept of it; None if there is none. Calls of the memory need no database."""
@@ -123,7 +131,8 @@ class History:
         held = self._memory.unwritten()
         async with self._database.read() as connection:
             ended = await self._ended(connection, wanted, held)
-            first = await self._unwritten(connection, wanted, held, UNFINISHED)
+            first = await self._unwritten(connection, wanted, held)
+            dense = not ended.nothing and await self._dense(connection, ended)
         known = {row["call_id"] for row in first}
         spoken = {row["call_id"]: self._memory.detail(row["call_id"]) for row in first} if transcripts else {}
         if first:
@@ -135,7 +144,7 @@ class History:
         size = FIRST_PIECE
         while not ended.nothing:
             async with self._database.read() as connection:
-                found = await _read(connection, ended.after(last, size))
+                found = await self._piece(connection, ended, last, size, dense)
                 lines = await _transcripts(connection, [row["order_key"] for row in found]) if transcripts else {}
             if not found:
                 return
@@ -170,14 +179,63 @@ class History:
         return Ended(wanted, over, sqlite=sqlite, known=known)
 
     async def _unwritten(
-        self, connection: AsyncConnection, wanted: Filter, held: list[tuple[dict[str, Any], Sequence[str]]], others: int
+        self, connection: AsyncConnection, wanted: Filter, held: list[tuple[dict[str, Any], Sequence[str]]]
     ) -> list[dict[str, Any]]:
         """The rows that are not in the database as calls that are over, in order."""
         known = {row["call_id"] for row, _ in held}
-        found = await _read(connection, unfinished(UNFINISHED)) if others else []
+        found = await _read(connection, unfinished(UNFINISHED)) if await connection.scalar(others()) else []
         more = [call_json(row, self._home, self._clock.now()) for row in found if row["call_id"] not in known]
         rows = [row for row, lines in [*held, *((row, ()) for row in more)] if wanted.matches(row, lines)]
         return sorted(rows, key=wanted.place)
+
+    async def _found(
+        self, connection: AsyncConnection, ended: Ended, limit: int, offset: int
+    ) -> tuple[list[dict[str, Any]], int, bool]:
+        """A page of what a search finds, in any order; how many there are up to `FOUND`, and whether there are more."""
+        finds = list(await connection.scalars(ended.finds(dense=await self._dense(connection, ended))))
+        total, more = min(len(finds), FOUND), len(finds) > FOUND
+        limit = min(limit, total - offset)
+        if limit <= 0:
+            return [], total, more
+        if ended.wanted.by_age:
+            keys = finds[offset : offset + limit]
+        else:
+            walk = more and await self._walks(connection, ended, finds[-1], offset + limit)
+            asked = ended.ranked(limit, offset, None if more else finds, walk=walk)
+            keys = list(await connection.scalars(asked))
+        return await _read(connection, ended.rows(keys)), total, more
+
+    async def _dense(self, connection: AsyncConnection, ended: Ended) -> bool:
+        """Whether so many calls are found that PostgreSQL's index is the longer way."""
+        if self._database.is_sqlite or not ended.wanted.indexed:
+            return False
+        return (await connection.scalar(ended.sample()) or 0) >= DENSE
+
+    async def _walks(self, connection: AsyncConnection, ended: Ended, last: int, rows: int) -> bool:
+        """Whether walking along an order until so many `rows` are found is quicker than sorting all finds, whose number is
+        guessed from how far back the first `FOUND` reach, down to the key `last`."""
+        newest, oldest, count = (await connection.execute(spread())).one()
+        if not count or newest is None:
+            return False
+        wanted = ended.wanted
+        top = min(newest, order_floor(wanted.until)) if wanted.until is not None else newest
+        bottom = max(oldest, order_floor(wanted.since)) if wanted.since is not None else oldest
+        found = min(count, FOUND * max(1.0, (top - bottom) / max(1, top - last)))
+        walked = rows * count / found
+        return bool(walked * LOOKED_UP < found)
+
+    async def _piece(
+        self, connection: AsyncConnection, ended: Ended, last: Sequence[float] | None, size: int, dense: bool
+    ) -> list[dict[str, Any]]:
+        """The next rows of an export, in order."""
+        if not (ended.wanted.searches and ended.wanted.by_age):
+            return await _read(connection, ended.after(last, size))
+        asked = ended.finds(dense=dense, limit=size, last=last[0] if last else None)
+        keys = list(await connection.scalars(asked))
+        place = {key: at for at, key in enumerate(keys)}
+        return (
+            sorted(await _read(connection, ended.rows(keys)), key=lambda row: place[row["order_key"]]) if keys else []
+        )
 
 
 def _merged(

@@ -2,7 +2,8 @@
 
 It owns which index answers what; it refuses to run anything. A list is asked in two steps, for both databases: the keys of the
 page and the total from an index alone, then the page's rows by their keys. An index is always enough: the search index answers
-for words, parts of numbers and filters together, and each order's own index has every column that a list is filtered by.
+for words, parts of numbers and filters together, and each order's own index has every column that a list is filtered by. A list
+without a search is counted whole; of a search's finds only the first are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Float,
     Select,
     String,
     and_,
@@ -30,8 +32,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from patter.store.filters import Filter
-from patter.store.schema import calls, texts
-from patter.store.search import LEXEMES, TABLE, TERMS, number, order_floor
+from patter.store.schema import calls, day_reasons, days
+from patter.store.search import TABLE, TERMS, number, order_floor
 from patter.store.shapes import COSTS, PLAIN
 
 ROW = [
@@ -44,10 +46,15 @@ ROW = [
 ]
 """The columns of a row of the list."""
 
-FOUND_MANY, NEAR = 20_000, 500
-"""Of so many finds, one of the first so many places is met soon when PostgreSQL walks along the calls; with fewer finds, or
-further down, sorting the finds is quicker, and is never slow."""
+FOUND = 1_000
+"""So many finds of a search are counted and shown. Finding is what costs: a word that every call has is found as often as there
+are calls."""
 
+SAMPLE, DENSE = 300, 40
+"""If so many of the first calls that PostgreSQL looks at have what is searched for, it finds `FOUND` of them soonest by walking
+along the calls; else by its index, which gives all at once."""
+
+DAY_S = 86_400
 TERMS_MANY = 64  # words that begin alike: with more of them, the index's own way to join their calls is the quicker one
 
 _SORTED = {
@@ -56,7 +63,8 @@ _SORTED = {
     "duration_s": calls.c.duration_s,
     "p95_latency_ms": calls.c.latency_p95_ms,
 }
-_INDEX: Any = table(TABLE, column("rowid"))
+_ROWS: Any = table(TABLE, column("rowid"))  # SQLite's
+_LEXEMES: Any = table(TABLE, column("id"), column("lexemes"))  # PostgreSQL's
 
 
 class part_of(FunctionElement[Any]):
@@ -93,47 +101,86 @@ class Ended:
         self.nothing = wanted.state not in ("", "ended") or (wanted.indexed and wanted.question.nothing)
         """Whether there can be none, so that nothing need be asked."""
 
-    def counts(self) -> Select[Any]:
-        """How many they are, and how many calls of the database are not over (see `unfinished`)."""
-        if self.nothing:
-            found = select(literal(0))
+    def count(self) -> Select[Any]:
+        """How many they are, for a filter that searches for nothing."""
+        counted = select(func.count()).select_from(calls).where(*self._plain())
+        sums = self._sums()
+        if sums is None:
+            return counted
+        if not self._without:
+            return sums
+        left_out = select(func.count()).select_from(calls)
+        left_out = left_out.where(*self._plain(leave_out=False), calls.c.order_key.in_(self._without))
+        return select(sums.scalar_subquery() - left_out.scalar_subquery())
+
+    def _sums(self) -> Select[Any] | None:
+        """The count from the days' sums, which have one of every call that is over; None if they do not say it."""
+        facets, wanted = self.wanted.facets, self.wanted
+        sums = next((sums for sums in (days, day_reasons) if all(name in sums.c for name in facets)), None)
+        if sums is None or any(at is not None and at % DAY_S for at in (wanted.since, wanted.until)):
+            return None
+        conditions = [sums.c[name] == value for name, value in facets.items()]
+        if wanted.since is not None:
+            conditions.append(sums.c.day >= int(wanted.since // DAY_S))
+        if wanted.until is not None:
+            conditions.append(sums.c.day < int(wanted.until // DAY_S))
+        return select(cast(func.coalesce(func.sum(sums.c.calls), 0), Float)).where(*conditions)
+
+    def page(self, limit: int, offset: int) -> Select[Any]:
+        """The rows of a page, in any order, for a filter that searches for nothing."""
+        keys = select(calls.c.order_key).where(*self._plain()).order_by(*self._order()).limit(limit).offset(offset)
+        return self.rows(keys.subquery("page"))
+
+    def sample(self) -> Select[Any]:
+        """How many of the first `SAMPLE` calls PostgreSQL's search finds."""
+        some = self._walk().limit(SAMPLE).subquery("some")
+        return select(func.count()).select_from(some).where(self._asked(some.c.lexemes))
+
+    def finds(self, *, dense: bool, limit: int = FOUND + 1, last: float | None = None) -> Select[Any]:
+        """The keys of the first calls that a search finds (after the one with the key `last`), the newest first if the order
+        is another than by age. `dense`: PostgreSQL shall walk along the calls."""
+        if not self.wanted.indexed:
+            key = calls.c.order_key
+            return select(key).where(*self._plain(), *self._past(key, last)).order_by(self._age(key)).limit(limit)
+        if self._sqlite:
+            key = _ROWS.c.rowid
+            hits = select(key).where(self._asked(), *self._within(key), *self._past(key, last))
+            return hits.order_by(self._age(key)).limit(limit)
+        if dense:
+            walk = self._walk(last).subquery("walk")
+            return select(walk.c.id).where(self._asked(walk.c.lexemes)).order_by(self._age(walk.c.id)).limit(limit)
+        hits = self._hits(*self._past(_LEXEMES.c.id, last))
+        return hits.order_by(self._age(hits.selected_columns[0])).limit(limit)
+
+    def ranked(self, limit: int, offset: int, among: Sequence[int] | None = None, *, walk: bool = False) -> Select[Any]:
+        """The keys of a search's page in another order than by age: `among` all finds if these are known, else of a `walk`
+        along that order, which is the quicker way if many calls are found, else by sorting all finds."""
+        key = calls.c.order_key
+        if among is not None:
+            condition: ColumnElement[bool] = key.in_([literal_column(str(int(one))) for one in among])
         elif not self.wanted.indexed:
-            found = select(func.count()).select_from(calls).where(*self._plain())
+            condition = and_(*self._plain())
+        elif walk:
+            place, at = (_ROWS, _ROWS.c.rowid) if self._sqlite else (_LEXEMES, _LEXEMES.c.id)
+            one = select(literal(1)).select_from(place).where(self._asked(), *self._within(at), at == key)
+            condition = one.correlate(calls).exists()
         else:
-            found = select(func.count()).select_from(_INDEX if self._sqlite else texts).where(*self._found())
-        others = select(func.count()).select_from(calls).where(calls.c.order_key == 0)
-        return select(found.scalar_subquery(), others.scalar_subquery())
-
-    def page(self, limit: int, offset: int, found: int) -> Select[Any]:
-        """The rows of a page, in any order; `found` is how many there are."""
-        keys = self._keys(limit, offset, found).subquery("page")
-        return select(*ROW).join_from(keys, calls, calls.c.order_key == keys.c[0])
-
-    def _keys(self, limit: int, offset: int, found: int) -> Select[Any]:
-        """The keys of a page, from an index alone."""
-        by_age = self.wanted.column == "started_at"
-        near = found >= FOUND_MANY and offset + limit <= NEAR
-        if not self.wanted.indexed or not by_age:
-            conditions = self._plain() if not self.wanted.indexed else [self._is_hit(near=near)]
-            return select(calls.c.order_key).where(*conditions).order_by(*self._order()).limit(limit).offset(offset)
-        hits = self._hits() if near else self._all_hits()
-        key = hits.selected_columns[0]
-        return hits.order_by(key if self.wanted.order == "started_at" else key.desc()).limit(limit).offset(offset)
-
-    def _is_hit(self, *, near: bool) -> ColumnElement[bool]:
-        """Whether the search finds a call: looked up call by call if the page is `near`, else among all finds."""
-        if not near:
-            return calls.c.order_key.in_(self._all_hits())
-        place, key = (_INDEX, _INDEX.c.rowid) if self._sqlite else (texts, texts.c.id)
-        one = select(literal(1)).select_from(place).where(*self._found(), key == calls.c.order_key)
-        return one.correlate(calls).exists()
+            condition = key.in_(self._hits())
+        return select(key).where(condition).order_by(*self._order()).limit(limit).offset(offset)
 
     def after(self, last: Sequence[float] | None, limit: int) -> Select[Any]:
         """The rows after the one with these values of the order (None: the first ones): for reading all, piece by piece."""
-        conditions = [self._is_hit(near=False)] if self.wanted.indexed else self._plain()
+        conditions: list[ColumnElement[bool]]
+        conditions = [calls.c.order_key.in_(self._hits())] if self.wanted.indexed else self._plain()
         if last is not None:
             conditions.append(self._beyond(last))
         return select(*ROW).where(*conditions).order_by(*self._order()).limit(limit)
+
+    def rows(self, keys: Any) -> Select[Any]:
+        """The rows with these keys, in any order: a subquery, or a list."""
+        if isinstance(keys, Sequence):
+            return select(*ROW).where(calls.c.order_key.in_([literal_column(str(int(one))) for one in keys]))
+        return select(*ROW).join_from(keys, calls, calls.c.order_key == keys.c[0])
 
     def values(self, row: Any) -> tuple[float, ...]:
         """A row's values of the order, for `after`."""
@@ -155,47 +202,66 @@ class Ended:
         by = _SORTED[self.wanted.column]
         return and_(by <= last[0], or_(by < last[0], key < last[1]))
 
-    def _within(self, key: ColumnElement[int]) -> list[ColumnElement[bool]]:
-        """The time, and what is left out."""
-        made: list[ColumnElement[bool]] = []
-        if self.wanted.since is not None:
-            made.append(key >= order_floor(self.wanted.since))
+    def _within(self, key: ColumnElement[int], *, leave_out: bool = True) -> list[ColumnElement[bool]]:
+        """The time, and what is left out. One lower bound alone: SQLite would start at the first that it is given."""
+        made: list[ColumnElement[bool]] = [key >= order_floor(self.wanted.since or 0.0)]
         if self.wanted.until is not None:
             made.append(key < order_floor(self.wanted.until))
-        if self._without:
+        if self._without and leave_out:
             made.append(key.not_in(self._without))
         return made
 
-    def _plain(self) -> list[ColumnElement[bool]]:
+    def _plain(self, *, leave_out: bool = True) -> list[ColumnElement[bool]]:
         """Conditions on columns that every order's index has (but for a short part of a number)."""
-        made: list[ColumnElement[bool]] = [calls.c.order_key > 0, *self._within(calls.c.order_key)]
+        made: list[ColumnElement[bool]] = self._within(calls.c.order_key, leave_out=leave_out)
         made += [calls.c[name] == value for name, value in self.wanted.facets.items()]
         if part := number(self.wanted.number):
             same = (lambda text: text) if part == part.upper() else func.lower
             made.append(or_(*(part_of(same(calls.c[name]), part) > 0 for name in ("caller", "callee"))))
         return made
 
-    def _found(self) -> list[ColumnElement[bool]]:
-        """Conditions on the search index."""
+    def _age(self, key: ColumnElement[int]) -> ColumnElement[int]:
+        return key.asc() if self.wanted.order == "started_at" else key.desc()
+
+    def _past(self, key: ColumnElement[int], last: float | None) -> list[ColumnElement[bool]]:
+        if last is None:
+            return []
+        return [key > last if self.wanted.order == "started_at" else key < last]
+
+    def _asked(self, lexemes: Any = _LEXEMES.c.lexemes) -> ColumnElement[bool]:
+        """The condition on the search index."""
         question = self.wanted.question
         if self._sqlite:
-            asked = literal_column(TABLE, String).op("MATCH", is_comparison=True)(
-                bindparam("asked", question.fts5(self._known))
-            )
-            return [asked, *self._within(_INDEX.c.rowid)]
-        asked = literal_column(LEXEMES, String).op("@@", is_comparison=True)(
-            cast(bindparam("asked", question.tsquery(), String), TSQUERY)
-        )
-        return [asked, *self._within(texts.c.id)]
+            asked: ColumnElement[str] = bindparam("asked", question.fts5(self._known), String)
+            return literal_column(TABLE, String).op("MATCH", is_comparison=True)(asked)
+        query = cast(bindparam("asked", question.tsquery(), String), TSQUERY)
+        made: ColumnElement[bool] = lexemes.op("@@", is_comparison=True)(query)
+        return made
 
-    def _all_hits(self) -> Select[Any]:
+    def _walk(self, last: float | None = None) -> Select[Any]:
+        """PostgreSQL's index row by row in the order of age; OFFSET keeps conditions on the words out of it."""
+        key = _LEXEMES.c.id
+        all_of_them = select(key, _LEXEMES.c.lexemes).where(*self._within(key), *self._past(key, last))
+        return all_of_them.order_by(self._age(key)).offset(literal_column("0"))
+
+    def _hits(self, *more: ColumnElement[bool]) -> Select[Any]:
         """The keys of all finds, found before anything else is looked at."""
         if self._sqlite:
-            return self._hits()
-        return select(self._hits().cte("hits").prefix_with("MATERIALIZED", dialect="postgresql").c.id)
+            return select(_ROWS.c.rowid).where(self._asked(), *self._within(_ROWS.c.rowid), *more)
+        hits = select(_LEXEMES.c.id).where(self._asked(), *self._within(_LEXEMES.c.id), *more)
+        return select(hits.cte("hits").prefix_with("MATERIALIZED", dialect="postgresql").c.id)
 
-    def _hits(self) -> Select[Any]:
-        return select(_INDEX.c.rowid if self._sqlite else texts.c.id).where(*self._found())
+
+def others() -> Select[Any]:
+    """How many calls of the database are not over (see `unfinished`)."""
+    return select(func.count()).select_from(calls).where(calls.c.order_key == 0)
+
+
+def spread() -> Select[Any]:
+    """The keys of the newest and the oldest call that is over, and how many there are (None: none)."""
+    key = calls.c.order_key
+    ends = [select(key).where(key > 0).order_by(order).limit(1).scalar_subquery() for order in (key.desc(), key.asc())]
+    return select(*ends, select(cast(func.sum(days.c.calls), Float)).scalar_subquery())
 
 
 def terms_of(start: str) -> Select[Any]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -105,7 +106,9 @@ calls = Table(
     _whole("order_key"),  # search.order_key() of a call that is over, else 0; also the number of its text
     Index("ix_calls_started_at", "started_at", "call_id"),
     # Each order of the list with all that it is filtered by: pages and totals are read of one index, whatever is asked.
-    Index("ix_calls_order_key", "order_key", *FILTERED, "caller", "callee"),
+    Index(
+        "ix_calls_order_key", "order_key", *FILTERED, "caller", "callee", "cost_total", "duration_s", "latency_p95_ms"
+    ),
     Index("ix_calls_cost_total", "cost_total", "order_key", *FILTERED),
     Index("ix_calls_duration_s", "duration_s", "order_key", *FILTERED),
     Index("ix_calls_latency_p95_ms", "latency_p95_ms", "order_key", *FILTERED),
@@ -218,17 +221,14 @@ day_reasons = Table(
     _whole("calls"),
 )
 
-day_latency = (
-    Table(  # a histogram a day and segment ("total" among them): percentiles of any range without reading turns
-        "day_latency",
-        metadata,
-        Column("day", Integer, primary_key=True, autoincrement=False),
-        _text("agent", key=True),
-        _text("segment", key=True),
-        Column("bucket", Integer, primary_key=True, autoincrement=False),
-        _whole("n"),
-        _real("sum_ms"),
-    )
+day_latency = Table(  # the histograms of a day's latencies: percentiles of any range without reading turns
+    "day_latency",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    _text("agent", key=True),
+    _whole("n"),  # turns that count as samples
+    *(_real(f"{name}_ms") for name in (*SEGMENTS, "total")),  # their sums
+    Column("counts", LargeBinary, nullable=False),  # of all segments: see `buckets.packed`
 )
 
 day_usage = (

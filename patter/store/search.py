@@ -20,15 +20,12 @@ from zlib import crc32
 TABLE, TERMS = "text_search", "text_terms"
 WORD_LIMIT = 48  # characters of a word that count: the start of a longer one finds it as well
 WORDS_LIMIT = 20_000  # different words of one call: some hours of talk
-LISTED = (1, 2, 3, 6)  # characters of a word's start of which SQLite's index has a list: 6 are 4 digits of a number
+LISTED = (1, 2, 3, 5, 6)  # characters of a word's start of which SQLite's index has a list: 5 are 3 digits of a number
 ASKED_LIMIT = 16  # words of one question that count
 ID_LIMIT, ID_LEAST = 20, 4  # characters of a call's id that count, and how many must be given for it to be looked for
-NUMBER_LIMIT, NUMBER_LEAST = 20, 4  # the same of a number; fewer are looked for without the index, many calls have them
+NUMBER_LIMIT, NUMBER_LEAST = 20, 3  # the same of a number; fewer are looked for without the index, many calls have them
 FACETS = {"agent": "_n", "direction": "_o", "reason": "_r", "telephony": "_t"}
 _ID, _NUMBER = "_i", "_p"  # no letter's escape begins so: g-z are no hex digits
-
-LEXEMES = "array_to_tsvector(string_to_array(words, ' '))"
-"""The index's expression in PostgreSQL: its GIN index is found only by exactly this."""
 
 _ALONE = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ffff"
 _WORD = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")  # scripts without spaces: every character is a word

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Table, case, delete
+from sqlalchemy import Table, bindparam, case, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from patter.store.buckets import bucket
+from patter.store.buckets import PLACES, bucket, packed, place, unpacked
 from patter.store.schema import (
     SEGMENTS,
     agent_versions,
@@ -31,10 +32,38 @@ TABLES = {days: "calls", day_reasons: "calls", day_latency: "n", day_usage: "cal
 """In the order in which they are written, always: two engines never wait for each other. With the count that says whether
 anything is left in a row."""
 
+LATENCIES = (*SEGMENTS, "total")
+"""The histograms of a day, in their order."""
+
 COSTS = ("cost_stt", "cost_tts", "cost_llm", "cost_telephony", "cost_total")
 
 
 NO_TEXTS: Mapping[tuple[str, str], str] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class _Latency:
+    """What is added to a day's latencies."""
+
+    n: int = 0
+    cells: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    sums_ms: list[float] = field(default_factory=lambda: [0.0] * len(LATENCIES))
+
+    def add(self, turn: Row, sign: int) -> None:
+        self.n += sign
+        for number, name in enumerate(LATENCIES):
+            ms = turn[f"{name}_ms"]
+            self.cells[number * PLACES + place(bucket(ms))] += sign
+            self.sums_ms[number] += sign * ms
+
+    def onto(self, row: Row) -> dict[str, Any]:
+        """The day's row with this added."""
+        cells = unpacked(row["counts"])
+        for cell, n in self.cells.items():
+            cells[cell] = cells.get(cell, 0) + n
+        made: dict[str, Any] = {"at_day": row["day"], "at_agent": row["agent"], "n": row["n"] + self.n}
+        made |= {f"{name}_ms": row[f"{name}_ms"] + ms for name, ms in zip(LATENCIES, self.sums_ms, strict=True)}
+        return made | {"counts": packed(cells)}
 
 
 class Sums:
@@ -44,6 +73,7 @@ class Sums:
         self._added: dict[Table, dict[tuple[Any, ...], dict[str, float]]] = {
             table: defaultdict(lambda: defaultdict(float)) for table in TABLES
         }
+        self._latency: dict[tuple[int, str], _Latency] = defaultdict(_Latency)
         self._versions: dict[tuple[str, str], dict[str, float]] = {}
         self._texts = texts
         self._takes = False
@@ -61,11 +91,7 @@ class Sums:
         self._added[day_reasons][day, agent, call["reason"]]["calls"] += sign
         for turn in turns:
             if turn["sample"]:
-                for name in (*SEGMENTS, "total"):
-                    ms = turn[f"{name}_ms"]
-                    held = self._added[day_latency][day, agent, name, bucket(ms)]
-                    held["n"] += sign
-                    held["sum_ms"] += sign * ms
+                self._latency[day, agent].add(turn, sign)
         for used in usage:
             self._use(day, agent, used, sign)
         if call["agent_version"]:
@@ -93,6 +119,9 @@ class Sums:
     async def write(self, connection: AsyncConnection) -> None:
         """Add all of it to the tables, within the connection's transaction."""
         for table, count in TABLES.items():
+            if table is day_latency:
+                await self._write_latency(connection)
+                continue
             keys = [column.name for column in table.primary_key]
             counted = [column.name for column in table.columns if column.name not in keys]
             rows = [
@@ -109,6 +138,25 @@ class Sums:
                 touched = {row["day"] for row in rows}
                 await connection.execute(delete(table).where(table.c.day.in_(touched), table.c[count] <= 0))
         await self._write_versions(connection)
+
+    async def _write_latency(self, connection: AsyncConnection) -> None:
+        """Read, add and write: no database adds histograms. The rows are locked in their order, made before if need be, so
+        that nobody's addition is lost."""
+        keys = sorted(key for key, held in self._latency.items() if any(held.cells.values()))
+        if not keys:
+            return
+        key = (day_latency.c.day, day_latency.c.agent)
+        blank = {"n": 0, "counts": b""} | dict.fromkeys((f"{name}_ms" for name in LATENCIES), 0.0)
+        rows = [{"day": day, "agent": agent} | blank for day, agent in keys]
+        await connection.execute(insert(connection, day_latency).on_conflict_do_nothing(), rows)
+        asked = select(day_latency).where(tuple_(*key).in_(keys)).order_by(*key).with_for_update()
+        found = (await connection.execute(asked)).mappings().all()
+        changed = update(day_latency).where(key[0] == bindparam("at_day"), key[1] == bindparam("at_agent"))
+        await connection.execute(changed, [self._latency[row["day"], row["agent"]].onto(dict(row)) for row in found])
+        if self._takes:
+            await connection.execute(
+                delete(day_latency).where(key[0].in_({day for day, _ in keys}), day_latency.c.n <= 0)
+            )
 
     async def _write_versions(self, connection: AsyncConnection) -> None:
         rows = [

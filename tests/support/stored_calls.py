@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +18,9 @@ from sqlalchemy import Boolean, Column, Table
 from sqlalchemy.types import Float, Integer
 
 from patter.store import schema
-from patter.store.buckets import bucket
+from patter.store.buckets import PLACES, bucket, packed, place
 from patter.store.search import order_key, text_of
+from patter.store.sums import LATENCIES
 
 DAY_S = 86_400
 Values = dict[str, Any]
@@ -54,6 +55,7 @@ THINGS = (
 WHEN = "Monday|Tuesday morning|Wednesday|Thursday at 9:30|Friday|the 12th of June|tomorrow|next week|July 4th".split(
     "|"
 )
+TALKS = 5_000  # different talks of `many_calls`
 SYLLABLES = "ba ko ri mel to sa vin der lu ne za qui hart os wel ga mi pren sto fi".split()
 SEGMENT_MS = (420.0, 130.0, 260.0, 90.0, 140.0, 60.0)
 """The median of each segment."""
@@ -68,6 +70,17 @@ class Stored:
     turns: list[Values] = field(default_factory=list)
     usage: list[Values] = field(default_factory=list)
     tools: list[Values] = field(default_factory=list)
+    cells: list[int] = field(default_factory=list)
+    """The cells of its day's histograms that its latencies fall into."""
+
+    def measure(self) -> None:
+        """Find the cells."""
+        self.cells = [
+            number * PLACES + place(bucket(turn[f"{name}_ms"]))
+            for turn in self.turns
+            if turn["sample"]
+            for number, name in enumerate(LATENCIES)
+        ]
 
 
 def stored_calls(count: int, *, seed: int = 1, days: int = 90, until: float = 20_000.0 * DAY_S) -> Iterator[Stored]:
@@ -75,6 +88,39 @@ def stored_calls(count: int, *, seed: int = 1, days: int = 90, until: float = 20
     chance = random.Random(seed)
     for moment in sorted(chance.random() for _ in range(count)):
         yield _call(chance, until - days * DAY_S * (1 - moment))
+
+
+def many_calls(count: int, *, seed: int = 1, days: int = 90, until: float = 20_000.0 * DAY_S) -> Iterator[Stored]:
+    """The same, quicker: of some thousand calls' talk, each is held many times by others at other times."""
+    chance = random.Random(seed)
+    held = list(stored_calls(min(count, TALKS), seed=seed, days=days, until=until))
+    said = {one.call["call_id"]: _said_words(one) for one in held}
+    for moment in sorted(chance.random() for _ in range(count)):
+        one = chance.choice(held)
+        yield _again(chance, one, said[one.call["call_id"]], until - days * DAY_S * (1 - moment))
+
+
+def _said_words(made: Stored) -> str:
+    return " ".join(word for word in made.text["words"].split() if not word.startswith("_"))
+
+
+def _again(chance: random.Random, old: Stored, said: str, at: float) -> Stored:
+    """The same talk with somebody else at another time."""
+    call_id, started_at = "CA" + chance.randbytes(16).hex(), round(at, 3)
+    later, named = started_at - old.call["started_at"], {"call_id": call_id}
+    call = old.call | named | {
+        "started_at": started_at,
+        "ended_at": round(old.call["ended_at"] + later, 3),
+        "day": int(at // DAY_S),
+        "journal": f"calls/{call_id}/events.jsonl",
+        "order_key": order_key(started_at, call_id),
+    }  # fmt: skip
+    if call["direction"] != "test":
+        call["callee" if call["direction"] == "outbound" else "caller"] = _number(chance)
+    text = old.text | named | {"id": call["order_key"], "words": f"{said} {text_of(call, ())}"}
+    turns = [turn | {"call_id": call_id, "at": turn["at"] + later} for turn in old.turns]
+    tools = [tool | {"call_id": call_id, "at": tool["at"] + later} for tool in old.tools]
+    return Stored(call, text, turns, [used | named for used in old.usage], tools, old.cells)
 
 
 def _call(chance: random.Random, at: float) -> Stored:
@@ -111,6 +157,7 @@ def _call(chance: random.Random, at: float) -> Stored:
     made = Stored(call, {"call_id": call_id})
     _talk(chance, made, 0 if reason in ("no_answer", "busy") else min(20, int(chance.expovariate(1 / 5)) + 1))
     _sum_up(chance, made)
+    made.measure()
     return made
 
 
@@ -213,6 +260,7 @@ class DaySums:
 
     def __init__(self) -> None:
         self._sums: dict[str, dict[tuple[Any, ...], dict[str, float]]] = defaultdict(dict)
+        self._cells: dict[tuple[int, str], Counter[int]] = defaultdict(Counter)
 
     def add(self, made: Stored) -> None:
         """Count one ended call."""
@@ -222,11 +270,11 @@ class DaySums:
         counted["unpriced_calls"] = int(call["unpriced"] != "[]")
         self._add("days", (day, agent, call["direction"]), calls=1, seconds=call["duration_s"], **counted, **costs)
         self._add("day_reasons", (day, agent, call["reason"]), calls=1)
-        for turn in made.turns:
-            if turn["sample"]:
-                for name in (*schema.SEGMENTS, "total"):
-                    ms = turn[f"{name}_ms"]
-                    self._add("day_latency", (day, agent, name, bucket(ms)), n=1, sum_ms=ms)
+        samples = [turn for turn in made.turns if turn["sample"]]
+        if samples:
+            self._cells[day, agent].update(made.cells)
+            sums_ms = {f"{name}_ms": sum(turn[f"{name}_ms"] for turn in samples) for name in LATENCIES}
+            self._add("day_latency", (day, agent), n=len(samples), **sums_ms)
         used_at = made.call["started_at"]  # calls come in the order of their beginning
         version = self._sums["agent_versions"].setdefault(
             (agent, call["agent_version"]), {"first_used_at": used_at, "calls": 0}
@@ -250,7 +298,11 @@ class DaySums:
         for name, sums in self._sums.items():
             table = schema.metadata.tables[name]
             keys = [column.name for column in table.primary_key.columns]
-            yield table, [dict(zip(keys, key, strict=True)) | dict(amounts) for key, amounts in sums.items()]
+            rows = [dict(zip(keys, key, strict=True)) | dict(amounts) for key, amounts in sums.items()]
+            if table is schema.day_latency:
+                for row in rows:
+                    row["counts"] = packed(self._cells[row["day"], row["agent"]])
+            yield table, rows
 
 
 def rows_of(calls: Iterable[Stored]) -> Iterator[tuple[Table, list[Values]]]:
@@ -265,8 +317,8 @@ def rows_of(calls: Iterable[Stored]) -> Iterator[tuple[Table, list[Values]]]:
 
 def whole(table: Table, rows: list[Values]) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Columns and tuples for the quickest way in; what a row does not say is "" or 0."""
-    empty = {column.name: _empty(column) for column in table.columns}
-    return list(empty), [tuple((empty | row).values()) for row in rows]
+    empty = [(column.name, _empty(column)) for column in table.columns]
+    return [name for name, _ in empty], [tuple([row.get(name, nothing) for name, nothing in empty]) for row in rows]
 
 
 def _empty(column: Column[Any]) -> Any:

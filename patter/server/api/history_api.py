@@ -21,6 +21,7 @@ from patter.server.api.reading import FILTERS, answer_of, filter_in
 from patter.server.endpoint import Endpoint, call_id_of, no_such_call
 from patter.server.schemas import OBJECT, PAGINATION, WHOLE, answered, listing, whole
 from patter.store.history import History
+from patter.store.queries import FOUND
 
 PAGE = 100  # rows of the list at most
 FURTHEST = 10**9
@@ -59,11 +60,17 @@ class HistoryApi:
         ]  # fmt: skip
 
     async def list_calls(self, request: web.Request) -> web.Response:
-        """A page of the list."""
+        """A page of the list. What a search finds is counted, and shown, up to a bound."""
         limit, offset = number_in(request, "limit", 50, PAGE), number_in(request, "offset", 0, FURTHEST)
         wanted = filter_in(request)
+        if wanted.searches and offset >= FOUND:
+            raise Refused(
+                400, f"A search shows its first {FOUND:,} calls: narrow it by dates or filters, or export it."
+            )
         page = await answer_of(request, lambda: self.history.page(wanted, limit, offset))
-        counted = {"limit": limit, "offset": offset, "count": len(page.rows), "total": page.total}
+        counted: dict[str, Any] = {"limit": limit, "offset": offset, "count": len(page.rows), "total": page.total}
+        if page.more:
+            counted["total_is_at_least"] = True
         return data(page.rows, pagination=counted)
 
     async def active_calls(self, _: web.Request) -> web.Response:

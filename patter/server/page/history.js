@@ -136,7 +136,7 @@ class History {
   draw({ data, pagination }, filters, order, offset) {
     put(this.body, data.map(line));
     const last = offset + data.length;
-    const range = data.length ? `${count(offset + 1)}–${count(last)} of ${some(pagination.total, "call")}` : "No call is like that.";
+    const range = data.length ? `${count(offset + 1)}–${count(last)} of ${total(pagination)}` : "No call is like that.";
     say(this.sum, range);
     this.heads(filters, order, offset, pagination.total);
   }
@@ -176,6 +176,10 @@ export function link(query) {
   }
   const text = search.toString();
   return text ? `#/history?${text}` : "#/history";
+}
+
+function total({ total, total_is_at_least: more }) {
+  return more ? `${count(total)}+ calls` : some(total, "call");
 }
 
 function page(node, there, query) {

@@ -17,7 +17,7 @@ WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL = sa.Float(precision=53)
 SQLITE_SEARCH = (
     """CREATE VIRTUAL TABLE text_search USING fts5(
-        words, content='texts', content_rowid='id', detail=none, columnsize=0, prefix='1 2 3 6',
+        words, content='texts', content_rowid='id', detail=none, columnsize=0, prefix='1 2 3 5 6',
         tokenize="ascii tokenchars '_'"
     )""",
     "CREATE VIRTUAL TABLE text_terms USING fts5vocab('text_search', 'row')",
@@ -33,8 +33,19 @@ SQLITE_SEARCH = (
     END""",
 )
 POSTGRESQL_SEARCH = (
-    "ALTER TABLE texts SET (toast_tuple_target = 128)",
-    "CREATE INDEX text_search ON texts USING gin (array_to_tsvector(string_to_array(words, ' '))) WITH (fastupdate = off)",
+    "CREATE TABLE text_search (id bigint PRIMARY KEY, lexemes tsvector NOT NULL)",
+    "CREATE INDEX text_search_lexemes ON text_search USING gin (lexemes) WITH (fastupdate = off)",
+    """CREATE FUNCTION text_search_follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP <> 'INSERT' THEN
+            DELETE FROM text_search WHERE id = OLD.id;
+        END IF;
+        IF TG_OP <> 'DELETE' THEN
+            INSERT INTO text_search VALUES (NEW.id, array_to_tsvector(string_to_array(NEW.words, ' ')));
+        END IF;
+        RETURN NULL;
+    END $$""",
+    """CREATE TRIGGER texts_changed AFTER INSERT OR DELETE OR UPDATE OF id, words ON texts
+        FOR EACH ROW EXECUTE FUNCTION text_search_follow()""",
 )
 
 
@@ -121,7 +132,10 @@ def _calls() -> None:
     op.create_index(
         "ix_calls_order_key",
         "calls",
-        ["order_key", "agent", "direction", "reason", "telephony", "caller", "callee"],
+        [
+            *("order_key", "agent", "direction", "reason", "telephony", "caller", "callee"),
+            *("cost_total", "duration_s", "latency_p95_ms"),
+        ],
         unique=False,
     )
     op.create_index("ix_calls_started_at", "calls", ["started_at", "call_id"], unique=False)
@@ -132,11 +146,16 @@ def _day_latency() -> None:
         "day_latency",
         sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("agent", sa.String(length=255), nullable=False),
-        sa.Column("segment", sa.String(length=255), nullable=False),
-        sa.Column("bucket", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("n", WHOLE, nullable=False),
-        sa.Column("sum_ms", REAL, nullable=False),
-        sa.PrimaryKeyConstraint("day", "agent", "segment", "bucket", name=("pk_day_latency")),
+        sa.Column("endpointing_ms", REAL, nullable=False),
+        sa.Column("transcription_ms", REAL, nullable=False),
+        sa.Column("first_token_ms", REAL, nullable=False),
+        sa.Column("first_sentence_ms", REAL, nullable=False),
+        sa.Column("synthesis_ms", REAL, nullable=False),
+        sa.Column("playout_ms", REAL, nullable=False),
+        sa.Column("total_ms", REAL, nullable=False),
+        sa.Column("counts", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "agent", name=("pk_day_latency")),
     )
 
 
