@@ -69,8 +69,12 @@ BOUNDED = {
     "Handovers._by_token",  # transfers whose late webhooks are still known, 2,000 at most
     "Bus._recent",  # the newest events, for readers who come late
 }  # fmt: skip
-WHOLE = {"Keeper._calls", "Keeper._done"}
-"""Bounded with all that is in them: a few dozen calls that are over stay in memory for what may be told of them late."""
+WHOLE = {
+    "Keeper._calls", "Keeper._done", "CostMeter._over", "PrometheusReader._over",  # calls that are over, for what comes late
+    "Bounded._known", "Number.values", "Histogram.values", "Heap.counts",  # by label, of which there are some dozens
+    "Foresight._good",  # agents that were looked at
+}  # fmt: skip
+"""Bounded, with all that is in them."""
 
 
 @dataclass
