@@ -36,7 +36,7 @@ async def test_fifty_busy_calls_leave_nothing_behind(browser: Browser, quiet: Ho
         await cdp.send("Performance.enable")
         taken: list[dict[str, float]] = []
         for number in range(ROUNDS):
-            talks = [Talk(f"CAbusy{number}x{one}", quiet.clock.now(), one) for one in range(CALLS)]
+            talks = [Talk(f"CAbusy{number}x{one}", quiet.clock.now(), one, agent="busy") for one in range(CALLS)]
             for talk in talks:
                 quiet.publish(event for event in talk.start() if isinstance(event, CallStarted))
             await page.evaluate(f"location.hash = '#/live/CAbusy{number}x7'")
