@@ -7,6 +7,7 @@ every call goes on as before.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -34,6 +35,7 @@ from patter.observe.reader import MetricsReader
 from patter.observe.recordings import Recordings
 from patter.observe.unfinished import close_unfinished
 from patter.ports import AudioTap, CallInfo, Transport
+from patter.server.home import hold
 from patter.server.kept import Kept
 from patter.settings import Settings
 from patter.store.analytics import Analytics
@@ -47,6 +49,7 @@ from patter.store.retention import Retention
 log = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
+LOCK = "calls.lock"
 START_S = 1.0  # how long a start waits for the database to have the last calls of the engine before: most have few
 CAUGHT_UP_S = 4.0  # how long a start waits for old journals before a day's budget is reckoned without them
 
@@ -96,8 +99,7 @@ class Records:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            for call_id in await anyio.to_thread.run_sync(close_unfinished, self.home, self._clock.now()):
-                log.warning("a call of a killed process was closed", extra={"call_id": call_id})
+            await self._close_unfinished(stack)
             await stack.enter_async_context(self.keeper)  # it is left last: all others have told their last by then
             journal = Journal(self.home, told=self._bus.publish)
             stack.push_async_callback(_wholly, anyio.to_thread.run_sync, journal.close)
@@ -129,6 +131,21 @@ class Records:
 
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.__aexit__(*error)
+
+    async def _close_unfinished(self, stack: AsyncExitStack) -> None:
+        """End the calls of a process that was killed; not those of one that lives, as two lines of a number may."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = hold(self.home / LOCK)
+        except OSError as error:
+            log.warning("the home cannot be written", extra={"path": str(self.home), "error": error.strerror})
+            return
+        if lock is None:
+            log.warning("another process keeps calls in this home too", extra={"path": str(self.home)})
+            return
+        stack.callback(os.close, lock)
+        for call_id in await anyio.to_thread.run_sync(close_unfinished, self.home, self._clock.now()):
+            log.warning("a call of a killed process was closed", extra={"call_id": call_id})
 
     def taps(self, call: CallInfo, transport: Transport) -> tuple[AudioTap, ...]:
         """Who listens to the sound of a call that begins."""

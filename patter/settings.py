@@ -106,10 +106,14 @@ def checked_memory(memory: Memory, where: str = "memory.") -> Memory:
     """The same, or a SettingsError that names the field and says how to fix it."""
     _at_least(where + "keep_days", memory.keep_days, 0)
     _at_least(where + "keep_calls", memory.keep_calls, 0)
+    if isinstance(memory.keep_calls, float) and not memory.keep_calls.is_integer():
+        raise SettingsError(f"{where}keep_calls must be a whole number, not {memory.keep_calls!r}")
     for pattern in memory.mask:
+        import regex  # type: ignore[import-untyped]  # what masks with them; only a home with patterns needs it
+
         try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
+            regex.compile(pattern)
+        except (regex.error, TypeError) as error:
             raise SettingsError(f"{where}mask: {pattern!r} is no regular expression ({error})") from None
     return memory
 

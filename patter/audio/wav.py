@@ -67,6 +67,11 @@ def _header(size: int, channels: int, rate: int) -> bytes:
     )
 
 
+def _own(path: str, flags: int) -> int:
+    """A new file is for its user's eyes and ears only."""
+    return os.open(path, flags, 0o600)
+
+
 class WavWriter:
     """Writes interleaved 16-bit PCM at `rate` Hz; the header on disk is true to within a second at any moment.
 
@@ -74,7 +79,7 @@ class WavWriter:
 
     def __init__(self, path: str | Path, rate: int, channels: int = 1) -> None:
         self.path, self.rate, self.channels = Path(path), rate, channels
-        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - lives as long as the writer, closed by `close`
+        self._file = open(path, "wb", buffering=0, opener=_own)  # noqa: SIM115 - lives as long as the writer
         self._written = 0
         self._stated = 0
         self._refresh_bytes = int(_REFRESH_SECONDS * rate) * 2 * channels

@@ -113,8 +113,8 @@ class _Sheet:
         self.good, self.torn, self.durable = self.safe, True, True
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY, 0o666)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # what callers said is for its user's eyes only
+        self.file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY, 0o600)
         size = os.fstat(self.file).st_size
         if self.torn and size >= self.good:
             if size > self.good:  # half a line, or lines that the disk may have lost

@@ -177,7 +177,7 @@ class Stereo:
 
     def _flush(self) -> None:
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = WavWriter(self._path, self._rate, channels=2)
         try:
             self._file.write(bytes(self._unwritten))

@@ -91,6 +91,17 @@ class Home:
         return f"{who} runs in {self.path} already: use that one, stop it, or give another --home."
 
 
+def hold(path: Path) -> int | None:
+    """Lock this file until the descriptor is closed or the process dies; None if somebody else has it. Raises OSError."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _hold(lock)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
 def _hold(lock: int) -> None:
     if sys.platform == "win32":
         msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)

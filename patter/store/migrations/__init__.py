@@ -25,7 +25,7 @@ _turn = threading.Lock()
 @asynccontextmanager
 async def alone() -> AsyncIterator[None]:
     """Only one `upgrade` at a time in the whole process: the steps speak to whichever database was named last."""
-    while not _turn.acquire(blocking=False):
+    while not _turn.acquire(blocking=False):  # noqa: ASYNC110 - a lock of threads, as there may be several loops
         await anyio.sleep(TURN_S)
     try:
         yield
