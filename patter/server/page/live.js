@@ -60,6 +60,7 @@ class Live {
 
   rows() {
     const rows = [...this.calls.rows.values()].sort((one, other) => other.started_at - one.started_at);
+    const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
     let before = null;
     for (const row of rows) {
       const item = this.items.get(row.call_id) || this.item(row.call_id);
@@ -73,6 +74,7 @@ class Live {
       item.node.remove();
       this.items.delete(id);
     }
+    if (focused && focused.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true }); // it was moved
     this.dirty.clear();
     const waits = this.calls.ready ? "No call is up." : "Asking the engine…";
     say(this.empty, rows.length ? "" : this.calls.problem || waits);
