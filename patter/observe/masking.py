@@ -55,7 +55,9 @@ _DIGITS = (
     | dict.fromkeys([*_TENS, *_TEENS, "hundred", "triple"], 2)
     | {"thousand": 3, "million": 6}
 )
-_TOKEN = re.compile(rf"\d|(?<![^\W\d_])(?:{'|'.join(sorted(_DIGITS, key=len, reverse=True))})(?![^\W\d_])", re.I)
+_TOKEN = re.compile(
+    rf"\d|(?<![^\W\d_])(?:{'|'.join(sorted(_DIGITS, key=len, reverse=True))})(?![^\W\d_]|['’]clock)", re.I
+)
 _GAP = re.compile(rf"[\s\-‐‑‒–—_./,;:()\\+]{{0,{BETWEEN}}}")
 _GAPS = re.compile(r"[\s\-‐‑‒–—_./,;:()\\+]*")
 _KEYS = re.compile(r"\[DTMF:([^\]]*)\]?")

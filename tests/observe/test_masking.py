@@ -72,6 +72,7 @@ def digits(event: Event) -> Event:
         ("four two four two, please", "• • • •, please"),
         ("Four double two-seven nine", "• • •-• •"),
         ("I am 42 and have one or two of room 12", "I am 42 and have one or two of room 12"),
+        ("At half past ten or ten, two o'clock?", "At half past ten or ten, two o'clock?"),
         (
             "one hundred twenty five people in twenty five minutes",
             "one hundred twenty five people in twenty five minutes",
