@@ -97,7 +97,9 @@ class CatchUp:
             except Exception as error:  # a mistake of ours must not end the reading
                 log.exception("journals could not be compared with the database")
                 self.look_again()
-                await failed(StoreError(f"journals could not be read ({type(error).__name__})", fix="see the engine's log"))
+                await failed(
+                    StoreError(f"journals could not be read ({type(error).__name__})", fix="see the engine's log")
+                )
             finally:
                 self._working = False
             if not self._scan:
