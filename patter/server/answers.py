@@ -95,12 +95,16 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     """The body as a JSON object; no body is an empty one. Raises Refused."""
     raw = await raw_body(request) or b"{}"
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON: send an object such as {}.") from None
     if not isinstance(body, dict):
         raise Refused(400, "The body must be a JSON object.")
     return body
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(word)  # NaN is within any limits: no comparison with it is true
 
 
 def text_in(body: dict[str, Any], key: str, *, limit: int = 4_000, default: str | None = None) -> str:

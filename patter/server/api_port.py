@@ -6,7 +6,7 @@ It owns how these are fitted to an application; it refuses to know which entries
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -21,10 +21,11 @@ from patter.bus import Bus
 from patter.clock import Clock
 from patter.server.answers import Handler, Refused
 from patter.server.audit import Audit
-from patter.server.auth import NOBODY, Door, Gate, visitor_of
+from patter.server.auth import NOBODY, Door, Gate, Visitor, visitor_of
 from patter.server.crowd import CROWD
 from patter.server.endpoint import Endpoint, endpoint_of, mount
 from patter.server.event_readers import EventReaders
+from patter.server.limits import STRANGERS_LINES, Buckets
 from patter.server.sessions import Sessions
 from patter.server.tokens import Token, Tokens
 
@@ -63,8 +64,10 @@ class ApiPort:
         self.sessions = Sessions(clock)
         self.gate = Gate(door, self.tokens, self.sessions, clock)
         self.audit = Audit(home)
+        self._strangers = Buckets(STRANGERS_LINES, clock)
+        self._untold = 0
         self.readers = EventReaders(bus, engine_id)
-        self._staying: WeakKeyDictionary[web.StreamResponse, tuple[str, RequestHandler]] = WeakKeyDictionary()
+        self._staying: WeakKeyDictionary[web.StreamResponse, tuple[Visitor, RequestHandler]] = WeakKeyDictionary()
         self.tokens.removed = self._turn_out
         self._stack = AsyncExitStack()
 
@@ -87,8 +90,17 @@ class ApiPort:
     def _turn_out(self, token: str) -> None:
         """Whoever came in with the token of this name is out: signed off, and cut off from what they follow."""
         self.sessions.close_all_of(token)
-        for name, connection in list(self._staying.values()):
-            if name == token and connection.transport is not None:
+        self._cut_off(lambda visitor: visitor.token == token)
+
+    def sign_out(self, name: str) -> None:
+        """End the sign-in of this id, and cut off what its browser follows."""
+        if (session := self.sessions.find(name)) is not None:
+            self.sessions.close(name)
+            self._cut_off(lambda visitor: visitor.session is session)
+
+    def _cut_off(self, meant: Callable[[Visitor], bool]) -> None:
+        for visitor, connection in list(self._staying.values()):
+            if meant(visitor) and connection.transport is not None:
                 connection.transport.abort()
 
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -99,7 +111,7 @@ class ApiPort:
         if visitor_of(request) != NOBODY and CROWD in request.app:
             request.app[CROWD].spare(request)
         if response.status == 101 or response.headers.get(hdrs.CONTENT_TYPE) == "text/event-stream":
-            self._staying[response] = visitor_of(request).token, request.protocol
+            self._staying[response] = visitor_of(request), request.protocol
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         self._note(request, response.status)
@@ -110,6 +122,9 @@ class ApiPort:
         if endpoint is None or status == 429 or not (endpoint.writes or endpoint.audited or request.get(TOLD)):
             return
         visitor = visitor_of(request)
+        if visitor == NOBODY and self._strangers.take(""):
+            self._untold += 1
+            return
         line = {
             "at": round(self.clock.now(), 3),
             "who": visitor.name,
@@ -123,6 +138,8 @@ class ApiPort:
             line["of"] = subject[:256]
         if passed_on := request.headers.get("X-Forwarded-For", ""):
             line["forwarded_for"] = passed_on[:100]
+        if self._untold:
+            line["left_out"], self._untold = self._untold, 0
         self.audit.note(line)
 
 

@@ -140,4 +140,4 @@ def _backwards(path: Path) -> Iterator[str]:
             text = _older(path, number).read_text("utf-8", "replace")
         except FileNotFoundError:
             return
-        yield from reversed(text.splitlines())
+        yield from reversed(text.split("\n"))  # not splitlines: strangers' words may hold other ends of a line

@@ -18,8 +18,8 @@ from aiohttp.typedefs import Middleware
 from patter.clock import Clock
 from patter.server.answers import Handler, Refused
 from patter.server.endpoint import ROLES, Endpoint, Role, endpoint_of
-from patter.server.limits import FAILURES, KNOWN, STRANGERS, Buckets
-from patter.server.sessions import Sessions
+from patter.server.limits import ALL_FAILURES, ALL_STRANGERS, FAILURES, KNOWN, STRANGERS, Buckets
+from patter.server.sessions import Session, Sessions
 from patter.server.tokens import Token, Tokens
 
 INTENT = "X-Patter"
@@ -29,7 +29,8 @@ UNPACED = ("/health", "/ready")
 """Whoever watches over the engine is always answered."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_PROXIED = ("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "CF-Ray")
+_PROXIED = ("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "x-request-id")
+_PROXIES = ("x-forwarded-", "x-envoy-", "x-amzn-", "cf-", "fly-", "fastly-", "ngrok-", "tailscale-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,12 @@ class Visitor:
     """A browser shows this proof by itself, so it proves no intent."""
     paced: bool = True
     """Whether it may ask only so often: all but the engine's own token, which the workbench has."""
+    session: Session | None = field(default=None, repr=False)
+    """The sign-in by which it came, if it did."""
 
 
 NOBODY = Visitor("nobody", "open")
+HERE = Visitor("this machine's user", "admin", ambient=True)
 VISITOR = web.RequestKey("visitor", Visitor)
 UNSIGNED = web.RequestKey("unsigned", bool)  # in without any token
 
@@ -97,8 +101,8 @@ class Gate:
         self.tokens = tokens
         self.sessions = sessions
         self._known = Buckets(KNOWN, clock)
-        self._strangers = Buckets(STRANGERS, clock)
-        self._failures = Buckets(FAILURES, clock)
+        self._strangers = Buckets(STRANGERS, clock), Buckets(ALL_STRANGERS, clock)
+        self._failures = Buckets(FAILURES, clock), Buckets(ALL_FAILURES, clock)
 
     def middleware(self) -> Middleware:
         """The gate as aiohttp's middleware."""
@@ -122,7 +126,7 @@ class Gate:
         visitor = NOBODY if needed == "open" else self.recognise(request, needed)
         request[VISITOR] = visitor
         if request.path not in UNPACED:
-            self._check_pace(request, visitor)
+            self._check_pace(request, visitor if needed != "open" else self._signed_in(request))
         if ROLES.index(visitor.role) < ROLES.index(needed):
             raise Refused(403, f'This needs the role "{needed}": {visitor.name} has "{visitor.role}".')
         if visitor.ambient and endpoint is not None:
@@ -157,11 +161,10 @@ class Gate:
             if token is not None:
                 return Visitor(f'the token "{token.name}"', token.role, token.name, paced=token.paced)
         elif (name := request.cookies.get(self.door.cookie)) and (session := self.sessions.find(name)):
-            token = session.token
-            return Visitor(f'the dashboard session of "{token.name}"', token.role, token.name, ambient=True)
+            return _by_sign_in(session)
         elif self.door.lenient and self.is_here(request):
             request[UNSIGNED] = True
-            return Visitor("this machine's user", "admin", ambient=True)
+            return HERE
         if needed == "open":
             return NOBODY
         self._check_pace(request, NOBODY)
@@ -171,36 +174,61 @@ class Gate:
             {hdrs.WWW_AUTHENTICATE: "Bearer"},
         )
 
+    def _signed_in(self, request: web.Request) -> Visitor:
+        """Whose browser asks for what is open to all: the page's thirty files are not to use up what strangers may ask for."""
+        if (name := request.cookies.get(self.door.cookie)) and (session := self.sessions.find(name)):
+            return _by_sign_in(session)
+        return HERE if self.door.lenient and self.is_here(request) else NOBODY
+
     def tell(self, request: web.Request, given: str) -> Token | None:
         """The token that somebody gives. Raises Refused (429) for an address that has given too many wrong ones: from there
         only a token that nobody can guess is looked at."""
-        address = request.remote or ""
-        wait = self._failures.wait_s(address)
+        wait = max(found.wait_s(who) for found, who in zip(self._failures, _askers(request), strict=True))
         token = self.tokens.find(given)
         if wait and (token is None or token.chosen):
             raise too_often(wait, "Too many wrong tokens came from this address")
         if token is None and given:
-            self._failures.take(address)
+            for failures, who in zip(self._failures, _askers(request), strict=True):
+                failures.take(who)
         return token
 
     def is_here(self, request: web.Request) -> bool:
         """Whether a request comes from this very machine and through no proxy."""
         loopback = (request.remote or "") in ("127.0.0.1", "::1")
         local = request.headers.get(hdrs.HOST, "").lower() in {f"{name}:{self.door.port}" for name in LOOPBACK}
-        passed_on = any(name in request.headers for name in _PROXIED) or any(
-            name.lower().startswith(("x-forwarded-", "cf-")) for name in request.headers
-        )
-        return loopback and local and not passed_on and request.version >= (1, 1)
+        return loopback and local and not passed_on(request)
 
     # ------------------------------------------------------------------ how often
 
     def _check_pace(self, request: web.Request, visitor: Visitor) -> None:
         if not visitor.paced:
             return
-        nobody = visitor == NOBODY
-        wait = self._strangers.take(request.remote or "") if nobody else self._known.take(visitor.name)
+        if visitor == NOBODY:
+            one, everybody = _askers(request)
+            wait = self._strangers[0].take(one) or self._strangers[1].take(everybody)
+        else:
+            wait = self._known.take(visitor.name)
         if wait:
             raise too_often(wait, "Too many requests came from here")
+
+
+def _by_sign_in(session: Session) -> Visitor:
+    token = session.token
+    return Visitor(f'the dashboard session of "{token.name}"', token.role, token.name, ambient=True, session=session)
+
+
+def _askers(request: web.Request) -> tuple[str, str]:
+    """Whose patience a request costs: of the one address that the nearest proxy names, and of whatever it came from. Without
+    a proxy that names it, anybody may: the second counts them all."""
+    remote = request.remote or ""
+    named = request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()
+    return (f"{remote} {named[:64]}" if remote in ("127.0.0.1", "::1") else remote), remote
+
+
+def passed_on(request: web.Request) -> bool:
+    """Whether a request shows that it came through a proxy: by what proxies add, or by the version that only they still speak."""
+    told = any(name in request.headers for name in _PROXIED)
+    return told or request.version < (1, 1) or any(name.lower().startswith(_PROXIES) for name in request.headers)
 
 
 def too_often(wait_s: float, what: str) -> Refused:

@@ -60,7 +60,7 @@ class Crowd:
         self._known.add(request.protocol)
 
     def spare(self, request: web.Request) -> None:
-        """The connection of this request has shown a token of ours: it may read slowly, and makes room like any stranger."""
+        """The connection of this request has shown a token of ours: it may read slowly, and makes room after the strangers."""
         self._spared.add(request.protocol)
 
     def enter(self) -> RequestHandler | None:
@@ -76,8 +76,14 @@ class Crowd:
         if full and not strangers:
             return None
         if full:
-            _cut(strangers[0].transport)
+            _cut(self._least(strangers).transport)
         return self._server()
+
+    def _least(self, strangers: list[RequestHandler]) -> RequestHandler:
+        """Who must leave: the oldest that has shown nothing, as long as those with a token are no crowd themselves."""
+        spared = [one for one in strangers if one in self._spared]
+        others = [one for one in strangers if one not in self._spared]
+        return (spared if len(spared) > len(strangers) // 2 else others)[0]
 
     def _sweep_later(self) -> None:
         self._sweep = asyncio.get_running_loop().call_later(UNREAD_S, self._sweep_out)

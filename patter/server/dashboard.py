@@ -21,7 +21,7 @@ from patter.server.answers import Handler
 from patter.server.api.engine_api import EngineApi, Identity
 from patter.server.api.table import CallParts, call_endpoints
 from patter.server.api_port import ApiPort
-from patter.server.auth import LOOPBACK, Door, Gate
+from patter.server.auth import LOOPBACK, Door, Gate, passed_on
 from patter.server.desk import Desk
 from patter.server.kept import Kept
 from patter.server.tokens import own_token
@@ -77,8 +77,9 @@ class Dashboard:
         self._door.open_to(host, https=scheme == "https")
 
     def _watch_for_proxies(self, gate: Gate) -> Middleware:
-        """A proxy that puts its own Host in place of the public one makes the whole world look like this machine. The first
-        webhook that has proved to be a carrier's shows it."""
+        """A proxy that puts its own Host in place of the public one makes the whole world look like this machine, and one that
+        leaves no trace lets whoever wants look so: Host is the visitor's word. The first webhook that has proved to be a
+        carrier's shows it."""
 
         @web.middleware
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -89,7 +90,7 @@ class Dashboard:
                 and request.path.startswith("/webhooks/")
                 and answer.status < 400
                 and _name(door.public) not in ("", *LOOPBACK)
-                and _name(request.headers.get(hdrs.HOST, "")) in LOOPBACK
+                and (_name(request.headers.get(hdrs.HOST, "")) in LOOPBACK or not passed_on(request))
             ):
                 door.lenient = False
                 log.error(CLOSED)

@@ -60,7 +60,8 @@ def mount(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
     """Add the entries' routes to the application, with the checks of their schemas, and note them under `ENDPOINTS`."""
     known = app.setdefault(ENDPOINTS, {})
     for endpoint in endpoints:
-        handler = RequestCheck(endpoint.query, endpoint.body).before(endpoint.handler)
+        strict = endpoint.path.startswith("/api/")
+        handler = RequestCheck(endpoint.query, endpoint.body, strict=strict).before(endpoint.handler)
         known[app.router.add_route(endpoint.method, endpoint.path, handler)] = endpoint
 
 

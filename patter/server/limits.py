@@ -22,11 +22,18 @@ class Pace:
 
 
 KNOWN = Pace(per_s=50.0, burst=500.0)
-"""Who has shown a token: a page that looks at fifty live calls asks for each of them once, then a few times a second."""
+"""Who has shown a token. A page asks for some thirty files and a handful of answers, however many calls are up, then follows the
+events; somebody who clicks through calls asks three times a click. A dozen browsers of one token may open at once."""
 STRANGERS = Pace(per_s=10.0, burst=100.0)
-"""An address without a token: it loads the sign-in form and asks whether somebody is there."""
+"""An address without a token: it loads the sign-in form (seven files) and asks whether somebody is there."""
+ALL_STRANGERS = Pace(per_s=100.0, burst=1_000.0)
+"""Everybody without a token who comes by one proxy, whatever addresses they say they have."""
 FAILURES = Pace(per_s=0.2, burst=20.0)
 """Wrong tokens of one address: nobody mistypes twenty times, and a guesser learns twelve a minute."""
+ALL_FAILURES = Pace(per_s=1.0, burst=100.0)
+"""Wrong tokens of everybody who comes by one proxy: more than one guesser can use up, so that none keeps the owner out."""
+STRANGERS_LINES = Pace(per_s=0.05, burst=100.0)
+"""Lines of the audit about all who had no token: some 4,000 a day, so that knocking for a night washes nothing out."""
 
 
 class Buckets:

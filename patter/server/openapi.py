@@ -87,7 +87,7 @@ def _refusals(endpoint: Endpoint) -> set[int]:
         found |= {429, 426}
     if endpoint.role != "open":
         found |= {401}
-    if endpoint.query:
+    if endpoint.path.startswith("/api/"):
         found |= {400}
     if endpoint.body is not None:
         found |= {400, 413, 422}

@@ -26,18 +26,21 @@ _KINDS = {
 
 
 class RequestCheck:
-    """Compiled once for an entry."""
+    """Compiled once for an entry. `strict`: a query may hold nothing else, since a filter that is mistyped would let all in."""
 
-    def __init__(self, query: Mapping[str, Schema], body: Schema | None) -> None:
+    def __init__(self, query: Mapping[str, Schema], body: Schema | None, *, strict: bool = False) -> None:
         self._query = dict(query)
+        self._strict = strict
         self._body = None if body is None else Draft202012Validator(body)
 
     def before(self, handler: Handler) -> Handler:
         """The handler, which is asked only if the request has the right shape."""
-        if not self._query and self._body is None:
+        if not self._query and self._body is None and not self._strict:
             return handler
 
         async def checked(request: web.Request) -> web.StreamResponse:
+            if self._strict and request.query_string:
+                self._check_names(request)
             for name, schema in self._query.items():
                 if name in request.query and (sentence := _query_problem(name, request.query[name], schema)):
                     raise Refused(400, sentence)
@@ -48,6 +51,14 @@ class RequestCheck:
             return await handler(request)
 
         return checked
+
+    def _check_names(self, request: web.Request) -> None:
+        names = list(request.query)
+        if unknown := [name for name in names if name not in self._query]:
+            known = f"known are {', '.join(self._query)}" if self._query else "there are none here"
+            raise Refused(400, f'There is no parameter "{unknown[0][:64]}" of the query: {known}.')
+        if twice := [name for name in self._query if names.count(name) > 1]:
+            raise Refused(400, f"{twice[0]} stands in the query more than once.")
 
 
 def _order(error: ValidationError) -> tuple[int, int]:

@@ -37,8 +37,12 @@ _LINE = record(
         "of": TEXT,
         "status": WHOLE,
         "forwarded_for": TEXT,
+        "left_out": {
+            **WHOLE,
+            "description": "so many refused strangers before it have no line: they knocked too often",
+        },
     },
-    optional=("of", "forwarded_for"),
+    optional=("of", "forwarded_for", "left_out"),
     title="AuditLine",
 )
 

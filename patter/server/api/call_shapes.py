@@ -89,6 +89,28 @@ TOOL: Schema = record(
     title="ToolCall",
 )
 FAULT: Schema = record({"at": NUMBER, "stage": TEXT, "provider": TEXT, "problem": TEXT, "fix": TEXT}, title="Fault")
+PERCENTILES: Schema = record(
+    {"n": WHOLE, "avg": NUMBER, "p50": NUMBER, "p90": NUMBER, "p95": NUMBER, "p99": NUMBER},
+    optional=("avg", "p90", "p99"),
+    title="Percentiles",
+)
+_LINE_STATS: Schema = record(
+    {**dict.fromkeys(("frames", "lost", "dropped"), WHOLE), "jitter_ms": NUMBER, "underruns": WHOLE}, title="LineStats"
+)
+_METRICS: Mapping[str, Schema] = {
+    "greeting_ms": NUMBER,
+    **dict.fromkeys(("interruptions", "false_interruptions"), WHOLE),
+    "tool_ms": NUMBER,
+    **dict.fromkeys(("connections_reused", "connections_opened"), WHOLE),
+    "connections_ms": NUMBER,
+    "latency": PERCENTILES,
+    "segments": table(PERCENTILES),
+    "line": {**or_null(_LINE_STATS), "description": "null: there was no sound, or the call is not over"},
+}
+METRICS: Schema = {
+    **record(_METRICS, optional=tuple(_METRICS), title="CallMetrics"),
+    "description": "empty: nothing was measured, as nobody took the call",
+}
 DETAIL: Schema = record(
     {
         **ROW_FIELDS,
@@ -97,8 +119,9 @@ DETAIL: Schema = record(
         "usage": listing(USED),
         "tools": listing(TOOL),
         "faults": listing(FAULT),
-        "metrics": OBJECT,
-        "custom_params": OBJECT,
+        "turn_count": WHOLE,
+        "metrics": METRICS,
+        "custom_params": {**OBJECT, "description": "what was given along with the call, as it came: of any shape"},
         "cost_per_minute": or_null(NUMBER),
         "recording_s": NUMBER,
     },
@@ -106,11 +129,6 @@ DETAIL: Schema = record(
     title="CallDetail",
 )
 
-PERCENTILES: Schema = record(
-    {"n": WHOLE, "avg": NUMBER, "p50": NUMBER, "p90": NUMBER, "p95": NUMBER, "p99": NUMBER},
-    optional=("avg", "p90", "p99"),
-    title="Percentiles",
-)
 VERSION: Schema = record(
     {"version": TEXT, "text": TEXT, "first_used_at": NUMBER, "last_used_at": NUMBER, "calls": WHOLE},
     title="AgentVersion",

@@ -95,7 +95,7 @@ class DashboardApi:
             raise Refused(403, f"Signing out needs the header {INTENT}: page.")
         cookie = self._port.gate.door.cookie
         if name := request.cookies.get(cookie):
-            self._port.sessions.close(name)
+            self._port.sign_out(name)
         answer = data({})
         answer.del_cookie(cookie, path="/")
         return answer
