@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from patter.clock import Clock
 from patter.store.database import Database
 from patter.store.filters import Filter
-from patter.store.queries import DENSE, FOUND, TERMS_MANY, Ended, others, spread, terms_of, unfinished
+from patter.store.queries import FOUND, TERMS_MANY, Ended, others, spread, terms_of, unfinished
 from patter.store.schema import agent_versions, calls, texts, tool_calls, turns, usage
 from patter.store.search import order_floor, order_key
 from patter.store.shapes import call_json, detail_json
@@ -132,7 +132,7 @@ class History:
         async with self._database.read() as connection:
             ended = await self._ended(connection, wanted, held)
             first = await self._unwritten(connection, wanted, held)
-            dense = not ended.nothing and await self._dense(connection, ended)
+            await self._weigh(connection, ended)
         known = {row["call_id"] for row in first}
         spoken = {row["call_id"]: self._memory.detail(row["call_id"]) for row in first} if transcripts else {}
         if first:
@@ -144,7 +144,7 @@ class History:
         size = FIRST_PIECE
         while not ended.nothing:
             async with self._database.read() as connection:
-                found = await self._piece(connection, ended, last, size, dense)
+                found = await self._piece(connection, ended, last, size)
                 lines = await _transcripts(connection, [row["order_key"] for row in found]) if transcripts else {}
             if not found:
                 return
@@ -192,45 +192,57 @@ class History:
         self, connection: AsyncConnection, ended: Ended, limit: int, offset: int
     ) -> tuple[list[dict[str, Any]], int, bool]:
         """A page of what a search finds, in any order; how many there are up to `FOUND`, and whether there are more."""
-        finds = list(await connection.scalars(ended.finds(dense=await self._dense(connection, ended))))
-        total, more = min(len(finds), FOUND), len(finds) > FOUND
+        finds, more = await self._finds(connection, ended, offset + limit)
+        total = len(finds)
         limit = min(limit, total - offset)
         if limit <= 0:
             return [], total, more
         if ended.wanted.by_age:
             keys = finds[offset : offset + limit]
         else:
-            walk = more and await self._walks(connection, ended, finds[-1], offset + limit)
+            walk = more and await self._walks(connection, ended, finds, offset + limit)
             asked = ended.ranked(limit, offset, None if more else finds, walk=walk)
             keys = list(await connection.scalars(asked))
         return await _read(connection, ended.rows(keys)), total, more
 
-    async def _dense(self, connection: AsyncConnection, ended: Ended) -> bool:
-        """Whether so many calls are found that PostgreSQL's index is the longer way."""
-        if self._database.is_sqlite or not ended.wanted.indexed:
-            return False
-        return (await connection.scalar(ended.sample()) or 0) >= DENSE
+    async def _finds(self, connection: AsyncConnection, ended: Ended, rows: int) -> tuple[list[int], bool]:
+        """The keys of the first finds, `FOUND` at most and `rows` at least, and whether there are more."""
+        await self._weigh(connection, ended)
+        reach = ended.reach(rows)
+        edge = await connection.scalar(ended.edge(reach)) if reach else None
+        finds = list(await connection.scalars(ended.finds(edge=edge)))
+        if edge is not None and len(finds) > rows:
+            return finds[:FOUND], True
+        if edge is not None:
+            finds = list(await connection.scalars(ended.finds()))
+        return finds[:FOUND], len(finds) > FOUND
 
-    async def _walks(self, connection: AsyncConnection, ended: Ended, last: int, rows: int) -> bool:
+    async def _weigh(self, connection: AsyncConnection, ended: Ended) -> None:
+        """Let a search of PostgreSQL choose its way."""
+        if ended.wanted.indexed and not ended.nothing and not self._database.is_sqlite:
+            found, *each = (await connection.execute(ended.sample())).one()
+            ended.weigh(found, each)
+
+    async def _walks(self, connection: AsyncConnection, ended: Ended, finds: list[int], rows: int) -> bool:
         """Whether walking along an order until so many `rows` are found is quicker than sorting all finds, whose number is
-        guessed from how far back the first `FOUND` reach, down to the key `last`."""
+        guessed from how far back the first `finds` reach."""
         newest, oldest, count = (await connection.execute(spread())).one()
         if not count or newest is None:
             return False
         wanted = ended.wanted
         top = min(newest, order_floor(wanted.until)) if wanted.until is not None else newest
         bottom = max(oldest, order_floor(wanted.since)) if wanted.since is not None else oldest
-        found = min(count, FOUND * max(1.0, (top - bottom) / max(1, top - last)))
+        found = min(count, len(finds) * max(1.0, (top - bottom) / max(1, top - finds[-1])))
         walked = rows * count / found
         return bool(walked * LOOKED_UP < found)
 
     async def _piece(
-        self, connection: AsyncConnection, ended: Ended, last: Sequence[float] | None, size: int, dense: bool
+        self, connection: AsyncConnection, ended: Ended, last: Sequence[float] | None, size: int
     ) -> list[dict[str, Any]]:
         """The next rows of an export, in order."""
         if not (ended.wanted.searches and ended.wanted.by_age):
             return await _read(connection, ended.after(last, size))
-        asked = ended.finds(dense=dense, limit=size, last=last[0] if last else None)
+        asked = ended.finds(limit=size, last=last[0] if last else None)
         keys = list(await connection.scalars(asked))
         place = {key: at for at, key in enumerate(keys)}
         return (

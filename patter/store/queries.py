@@ -8,6 +8,7 @@ without a search is counted whole; of a search's finds only the first are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -50,9 +51,13 @@ FOUND = 1_000
 """So many finds of a search are counted and shown. Finding is what costs: a word that every call has is found as often as there
 are calls."""
 
-SAMPLE, DENSE = 300, 40
+SAMPLE, DENSE, COMMON = 1_000, 40, 250
 """If so many of the first calls that PostgreSQL looks at have what is searched for, it finds `FOUND` of them soonest by walking
-along the calls; else by its index, which gives all at once."""
+along the calls; else by its index, which gives all at once. A part of the question that is as `COMMON` is not worth asking the
+index for, if there is another: it is held against the calls that are found by that. If the first few
+thousand calls have all that a page shows, no more are looked at."""
+REACH = 4_000, 10_000
+"""The least and most of these few thousand."""
 
 DAY_S = 86_400
 TERMS_MANY = 64  # words that begin alike: with more of them, the index's own way to join their calls is the quicker one
@@ -98,6 +103,9 @@ class Ended:
         self.wanted = wanted
         self._without = list(without)
         self._sqlite = sqlite
+        self.dense, self._density = False, 0.0
+        self._parts = [] if sqlite or not wanted.indexed else wanted.question.tsqueries()
+        self._common: list[str] = []
         self.nothing = wanted.state not in ("", "ended") or (wanted.indexed and wanted.question.nothing)
         """Whether there can be none, so that nothing need be asked."""
 
@@ -132,13 +140,32 @@ class Ended:
         return self.rows(keys.subquery("page"))
 
     def sample(self) -> Select[Any]:
-        """How many of the first `SAMPLE` calls PostgreSQL's search finds."""
+        """How many of the first `SAMPLE` calls PostgreSQL's search finds, and how many by each part of the question: for
+        `weigh`."""
         some = self._walk().limit(SAMPLE).subquery("some")
-        return select(func.count()).select_from(some).where(self._asked(some.c.lexemes))
+        asked = [self._asked(some.c.lexemes), *(self._asked(some.c.lexemes, [part]) for part in self._parts)]
+        counts: list[Any] = [func.count().filter(condition) for condition in asked]
+        return select(*counts)
 
-    def finds(self, *, dense: bool, limit: int = FOUND + 1, last: float | None = None) -> Select[Any]:
-        """The keys of the first calls that a search finds (after the one with the key `last`), the newest first if the order
-        is another than by age. `dense`: PostgreSQL shall walk along the calls."""
+    def weigh(self, found: int, each: Sequence[int]) -> None:
+        """Choose PostgreSQL's way by what the sample has."""
+        self.dense, self._density = found >= DENSE, found / SAMPLE
+        if min(each, default=0) < COMMON:
+            self._common = [part for part, n in zip(self._parts, each, strict=True) if n >= COMMON]
+
+    def reach(self, rows: int) -> int:
+        """Among how many of the first calls that PostgreSQL looks at so many finds are likely, by the sample; 0: too many."""
+        least, most = REACH
+        wanted = 3 * rows / self._density if self._density else math.inf
+        return max(least, int(wanted)) if wanted <= most else 0
+
+    def edge(self, reach: int) -> Select[Any]:
+        """The key of the first call after so many; none if there are not so many."""
+        return self._walk().with_only_columns(_LEXEMES.c.id).offset(literal_column(str(reach))).limit(1)
+
+    def finds(self, *, limit: int = FOUND + 1, last: float | None = None, edge: int | None = None) -> Select[Any]:
+        """The keys of the first calls that a search finds (after the one with the key `last`, before the `edge`), the newest
+        first if the order is another than by age."""
         if not self.wanted.indexed:
             key = calls.c.order_key
             return select(key).where(*self._plain(), *self._past(key, last)).order_by(self._age(key)).limit(limit)
@@ -146,8 +173,10 @@ class Ended:
             key = _ROWS.c.rowid
             hits = select(key).where(self._asked(), *self._within(key), *self._past(key, last))
             return hits.order_by(self._age(key)).limit(limit)
-        if dense:
-            walk = self._walk(last).subquery("walk")
+        if self.dense or edge is not None:
+            key = _LEXEMES.c.id
+            before = [] if edge is None else [key < edge if self.wanted.order == "started_at" else key > edge]
+            walk = self._walk(last).where(*before).subquery("walk")
             return select(walk.c.id).where(self._asked(walk.c.lexemes)).order_by(self._age(walk.c.id)).limit(limit)
         hits = self._hits(*self._past(_LEXEMES.c.id, last))
         return hits.order_by(self._age(hits.selected_columns[0])).limit(limit)
@@ -228,14 +257,13 @@ class Ended:
             return []
         return [key > last if self.wanted.order == "started_at" else key < last]
 
-    def _asked(self, lexemes: Any = _LEXEMES.c.lexemes) -> ColumnElement[bool]:
+    def _asked(self, lexemes: Any = _LEXEMES.c.lexemes, parts: Sequence[str] | None = None) -> ColumnElement[bool]:
         """The condition on the search index."""
         question = self.wanted.question
         if self._sqlite:
             asked: ColumnElement[str] = bindparam("asked", question.fts5(self._known), String)
             return literal_column(TABLE, String).op("MATCH", is_comparison=True)(asked)
-        query = cast(bindparam("asked", question.tsquery(), String), TSQUERY)
-        made: ColumnElement[bool] = lexemes.op("@@", is_comparison=True)(query)
+        made: ColumnElement[bool] = lexemes.op("@@", is_comparison=True)(_tsquery(parts or self._parts))
         return made
 
     def _walk(self, last: float | None = None) -> Select[Any]:
@@ -248,8 +276,15 @@ class Ended:
         """The keys of all finds, found before anything else is looked at."""
         if self._sqlite:
             return select(_ROWS.c.rowid).where(self._asked(), *self._within(_ROWS.c.rowid), *more)
-        hits = select(_LEXEMES.c.id).where(self._asked(), *self._within(_LEXEMES.c.id), *more)
+        rare = [part for part in self._parts if part not in self._common]
+        hits = select(_LEXEMES.c.id).where(self._asked(parts=rare), *self._within(_LEXEMES.c.id), *more)
+        if self._common:  # the function is what the operator calls, and no index knows it
+            hits = hits.where(func.ts_match_vq(_LEXEMES.c.lexemes, _tsquery(self._common)))
         return select(hits.cte("hits").prefix_with("MATERIALIZED", dialect="postgresql").c.id)
+
+
+def _tsquery(parts: Sequence[str]) -> ColumnElement[Any]:
+    return cast(bindparam("asked", " & ".join(parts), String, unique=True), TSQUERY)
 
 
 def others() -> Select[Any]:

@@ -115,9 +115,16 @@ class Question:
 
         return " AND ".join(self._groups(term, " AND ", " OR "))
 
-    def tsquery(self) -> str:
-        """The question in the words of PostgreSQL's."""
-        return " & ".join(self._groups(lambda word, start: f"'{word}':*" if start else f"'{word}'", " & ", " | "))
+    def tsqueries(self) -> list[str]:
+        """The question in the words of PostgreSQL's, in parts that must all hold."""
+
+        def term(word: str, start: bool) -> str:
+            return f"'{word}':*" if start else f"'{word}'"
+
+        if self.id_start or len(self.words) < 2:
+            return list(self._groups(term, " & ", " | "))
+        rest = Question(part=self.part, facets=self.facets)
+        return [term(_plain(word), True) for word in self.words] + rest.tsqueries()
 
     def finds(self, indexed: str) -> bool:
         """Whether a call's words (`text_of`) answer it; for calls that no index has."""
