@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -21,10 +22,11 @@ pytestmark = pytest.mark.anyio
 async def test_pages_and_totals_are_read_of_indexes_alone(tmp_path: Path) -> None:
     async with Database(Memory(), tmp_path) as database:
         await seed("", tmp_path, stored_calls(200))
-        filters = [Filter(order=order, **some) for order in (ORDERS[0], ORDERS[2]) for some in (
+        kinds: tuple[dict[str, Any], ...] = (
             {}, {"agent": "billing"}, {"reason": "busy", "direction": "inbound"}, {"q": "thank you"}, {"number": "5550"},
-                {"telephony": "telnyx", "agent": "billing"},
-        )]  # fmt: skip
+            {"telephony": "telnyx", "agent": "billing"},
+        )  # fmt: skip
+        filters = [Filter(order=order, **some) for order in (ORDERS[0], ORDERS[2]) for some in kinds]
         async with database.read() as connection:
             for wanted in filters:
                 ended = Ended(wanted, sqlite=True)
