@@ -213,6 +213,7 @@ def test_calls_of_the_memory_stand_at_their_place_of_the_list(
     going = [ROWS[at] | {"call_id": f"LIVE{at}", "state": "live", "reason": "", "ended_at": 0.0} for at in live]
     words = {f"LIVE{at}": SPOKEN[ROWS[at]["call_id"]] for at in live}
     SPOKEN.update(words)
+    held: list[tuple[dict[str, Any], Sequence[str]]]
     held = [(row, SPOKEN[row["call_id"]]) for row in [*going, *(ROWS[at] for at in over)]]
     try:
         ids = expected(wanted, ROWS + going)
