@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ def masked_frame_of(message: str | bytes) -> bytes:
     return b"".join((_head(first, len(data), _MASKED), mask, masked))
 
 
+@lru_cache(maxsize=256)  # a line's frames are all of one size
 def _head(first: int, size: int, masked: int) -> bytes:
     if size < 126:
         return bytes((first, masked | size))

@@ -76,8 +76,9 @@ class Hearing:
 
     def hear(self, chunk: AudioChunk) -> None:
         """One frame; kept for the next recogniser while none is open."""
-        if self._ears is not None:
-            self._ears.hear(chunk)
+        ears = self._ears
+        if ears is not None:
+            ears.hear(chunk)
         elif self._makers:
             self._missed.append(chunk)
 

@@ -253,7 +253,8 @@ class Listener(Hearing):
 
     def paused(self) -> None:
         """The transcript."""
-        self._results(f"I have a question about number {self.number}.", True)
+        # a number of three digits at the end would be one that is still being dictated: the agent waits for more of it
+        self._results(f"About number {self.number} I have a question.", True)
 
     def _results(self, text: str, final: bool) -> None:
         if self.gone:
