@@ -52,7 +52,7 @@ async def serving(phone: Patter, agent: Agent, port: int, **more: Any) -> AsyncI
     async with anyio.create_task_group() as tasks:
 
         async def serve() -> None:
-            await phone.serve(agent, port, dashboard=False, **more)
+            await phone.serve(agent, port, **{"dashboard": False, **more})
 
         tasks.start_soon(serve)
         with anyio.fail_after(20):

@@ -53,7 +53,7 @@ class RequestCheck:
         return checked
 
     def _check_names(self, request: web.Request) -> None:
-        names = list(request.query)
+        names = [name for name, _ in request.query.items()]
         if unknown := [name for name in names if name not in self._query]:
             known = f"known are {', '.join(self._query)}" if self._query else "there are none here"
             raise Refused(400, f'There is no parameter "{unknown[0][:64]}" of the query: {known}.')

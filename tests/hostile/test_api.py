@@ -132,3 +132,58 @@ async def test_a_crowd_that_asks_again_and_again_keeps_nobody_else_out(tmp_path:
         assert statuses == {200, 429}
         assert (await rig.get("/api/v1/calls"))[0] == 200
         assert (await rig.get("/health"))[0] == 200
+
+
+async def test_nothing_that_a_stranger_sends_hides_a_line_of_the_audit_or_washes_it_out(tmp_path: Path) -> None:
+    async with serving(tmp_path) as rig, aiohttp.ClientSession() as crowd:
+        for end in ("\u2028", "\x85", "\u2029{}\u2028"):
+            async with rig.client.post(
+                rig.server.url + "/api/v1/calls/CAnone/hangup", headers={"X-Forwarded-For": f"9.9.9.9{end}x"}
+            ) as answer:
+                assert answer.status == 404
+        for number in range(150):  # each from another address, as a proxy would tell it
+            headers = {"X-Forwarded-For": f"10.0.{number // 100}.{number % 100}"}
+            async with crowd.post(rig.server.url + "/api/v1/calls/CAnone/say", headers=headers) as answer:
+                assert answer.status == 401
+        await rig.post("/api/v1/calls/CAnone/hangup")
+        _, told = await rig.get("/api/v1/audit?limit=1000")
+        rows = told["data"]
+        assert [row["path"] for row in rows if row["role"] == "admin"] == ["/api/v1/calls/{id}/hangup"] * 4
+        assert 40 <= rows[0]["left_out"] <= 50
+        assert len(rows) < 112
+
+
+async def test_a_filter_that_is_mistyped_lets_nothing_through(tmp_path: Path) -> None:
+    async with serving(tmp_path) as rig:
+        for path, named in (
+            ("calls?agnet=amy", "agent"), ("export/csv?form=2026-01-01", "from"), ("calls/active?limit=3", "none here"),
+            ("calls?agent=a&agent=b", "more than once"),
+        ):  # fmt: skip
+            status, answer = await rig.get(f"/api/v1/{path}")
+            assert (status, named in answer["error"]) == (400, True), answer
+        assert (await rig.get("/ready?x=1"))[0] == 200
+
+
+async def test_who_signs_out_follows_nothing_any_more(tmp_path: Path) -> None:
+    async with serving(tmp_path) as rig:
+        page = {"X-Patter": "page", "Origin": rig.server.url}
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as one:
+            async with one.post(rig.server.url + "/dashboard/login", json={"token": TOKEN}) as signed:
+                assert signed.status == 200
+            async with one.get(rig.server.url + "/api/v1/events") as stream:
+                await stream.content.readline()
+                async with one.post(rig.server.url + "/dashboard/logout", headers=page) as out:
+                    assert out.status == 200
+                with pytest.raises(aiohttp.ClientError), anyio.fail_after(10):
+                    await stream.read()
+
+
+async def test_the_files_of_a_page_use_up_nothing_that_strangers_have(tmp_path: Path) -> None:
+    async with serving(tmp_path) as rig, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as one:
+        async with one.post(rig.server.url + "/dashboard/login", json={"token": TOKEN}):
+            pass
+        for number in range(130):  # four browsers that open the page
+            async with one.get(rig.server.url + "/dashboard/app.js") as file:
+                assert file.status == 200, number
+        async with aiohttp.request("GET", rig.server.url + "/dashboard/login.js") as form:
+            assert form.status == 200

@@ -226,3 +226,14 @@ async def test_a_proxy_that_hides_where_requests_are_from_closes_what_needs_no_t
             assert await it.status("GET", "/api/v1/calls") == (401 if closed else 200)
         assert await it.status("GET", "/dashboard") == 401
     assert "Give serve() a dashboard_token" in caplog.text
+
+
+async def test_a_proxy_that_leaves_no_trace_closes_what_needs_no_token_too(tmp_path: Path) -> None:
+    form = {"CallSid": "CA" + "2" * 32, "CallStatus": "completed", "AccountSid": ACCOUNT.sid}
+    signature = sign(f"https://{PUBLIC}{STATUS}", list(form.items()), ACCOUNT.auth_token)
+    for marks, closed in (({"X-Forwarded-For": "9.9.9.9"}, False), ({}, True)):
+        async with port(tmp_path) as it:
+            headers = {"X-Twilio-Signature": signature, "Host": PUBLIC} | marks
+            async with it.browser.post(it.url + STATUS, data=form, headers=headers) as answer:
+                assert answer.status < 400
+            assert await it.status("GET", "/api/v1/calls") == (401 if closed else 200)
