@@ -5,6 +5,7 @@ It owns the first look at HOME/calls when an engine starts; it refuses to touch 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -72,6 +73,9 @@ def _journals(folder: Path, looked: float) -> list[Path]:
         try:
             if path.stat().st_mtime >= looked - MARGIN_S:
                 paths.append(path)
+        except FileNotFoundError:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # killed before its first line; a folder with anything in it stays
         except OSError:
             continue
     return paths
@@ -80,6 +84,10 @@ def _journals(folder: Path, looked: float) -> list[Path]:
 def _close(path: Path, now: float, sound_s: float) -> CallEnded | None:
     events = read(path)
     if not events:
+        if b"\n" not in path.read_bytes():  # killed within its first line: nobody was told of this call
+            path.unlink()
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
         return None
     if (known := next((event for event in events if isinstance(event, CallEnded)), None)) is not None:
         return known

@@ -219,6 +219,16 @@ def test_the_recording_of_a_killed_process_is_made_whole_and_says_how_long_the_c
     writer.close()
 
 
+def test_a_call_that_was_killed_within_its_first_line_leaves_nothing(tmp_path: Path) -> None:
+    for name, text in {"torn": b'{"type":"CallSta', "empty": b"", "foreign": b'{"type":"FromTheFuture"}\n'}.items():
+        folder = tmp_path / "calls" / name
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").write_bytes(text)
+    (tmp_path / "calls" / "bare").mkdir()
+    assert close_unfinished(tmp_path, T0) == []
+    assert [path.name for path in (tmp_path / "calls").iterdir() if path.is_dir()] == ["foreign"]
+
+
 def test_no_calls_at_all(tmp_path: Path) -> None:
     assert close_unfinished(tmp_path, T0) == []
 
