@@ -151,7 +151,9 @@ def _call(chance: random.Random, at: float) -> Stored:
         "journal": f"calls/{call_id}/events.jsonl",
         "counted": True,
         "unpriced": "[]",
-        "metrics": json.dumps({"greeting_ms": 310.0, "line": {"frames": 5000, "lost": 1}, "latency": {"avg": 1000.0}}),
+        "metrics": json.dumps(
+            {"greeting_ms": 310.0, "line": {"frames": 5000, "lost": 1, "dropped": 0, "jitter_ms": 2.5, "underruns": 0}}
+        ),
         "custom_params": "{}",
     }
     made = Stored(call, {"call_id": call_id})
