@@ -33,7 +33,7 @@ ANSWER_LIMIT = 64 * 1024
 """Bytes that a URL may answer: an hour of speech."""
 
 ANSWER_S = 30.0  # longer than this no caller waits
-STEPS_TO_TELL = 4  # turns of the loop: the call has been told of the reply before its handler may end or transfer the call
+STEPS_TO_TELL = 4  # turns of the loop: by then the call knows of the reply that its handler may end or transfer
 _END = object()
 
 
