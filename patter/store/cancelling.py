@@ -1,16 +1,19 @@
-"""The end of a query of SQLite whose reader was cancelled: it runs in a thread, which no cancellation reaches.
+"""The end of a query whose reader was cancelled: SQLite's runs in a thread, PostgreSQL's in another process, and no cancellation
+reaches either.
 
-It owns that one signal; it refuses to know queries. Without it the connection would stay taken until the query is through.
+It owns these two signals; it refuses to know queries. Without them the work would go on until the query is through.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from patter.exceptions import plain_errors
 
@@ -31,7 +34,28 @@ async def stopped_when_cancelled(connection: AsyncConnection) -> AsyncIterator[N
             tasks.cancel_scope.cancel()
 
 
-AGAIN_S = 0.02  # a query may still wait for its thread when it is cancelled first, and an interruption of nothing is nothing
+GIVE_UP_S = 5.0
+
+
+@asynccontextmanager
+async def ended_at_server(connection: AsyncConnection, engine: AsyncEngine) -> AsyncIterator[None]:
+    """While this is open, a cancellation makes the server give up what the connection had asked: the driver hangs up before it
+    has said so, and the server would notice that only when it has an answer."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    server = driver.get_server_pid()
+    try:
+        yield
+    except anyio.get_cancelled_exc_class():
+        if connection.invalidated or driver.is_closed():  # else it was between two queries, and serves others again
+            with anyio.CancelScope(shield=True), anyio.move_on_after(GIVE_UP_S), suppress(SQLAlchemyError, OSError):
+                async with engine.connect() as another:
+                    await another.execute(text("SELECT pg_cancel_backend(:server)"), {"server": server})
+        raise
+
+
+AGAIN_S = (
+    0.02  # a query may still wait for its thread when it is cancelled first, and an interruption of nothing is nothing
+)
 
 
 class _Watching:

@@ -21,12 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from patter.exceptions import SettingsError, StoreError
 from patter.models import Memory
 from patter.store.address import database_url, shown
-from patter.store.cancelling import stopped_when_cancelled
+from patter.store.cancelling import ended_at_server, stopped_when_cancelled
 from patter.store.failures import Refused, failure
 from patter.store.migrations import alone, upgrade
 
 BUSY_MS = 1_500  # another program may hold the file for a moment, such as a backup; longer is told and tried again
 READERS = 4  # connections for reading: more only wait for the same disk
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # nothing to hide from itself, and a handshake less
 CONNECT_S = 10
 OPENING_S = 2.0  # how long a reader waits for a database that is being opened
 MIGRATING = 0x70617474  # PostgreSQL's advisory lock: two engines that start at once do not both make the tables
@@ -118,7 +119,8 @@ class Database:
                     async with stopped_when_cancelled(connection):
                         yield connection
                 else:
-                    yield connection
+                    async with ended_at_server(connection, engine):
+                        yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -176,6 +178,7 @@ class Database:
                 "timeout": CONNECT_S,
                 "command_timeout": 60,
                 "server_settings": {"application_name": "patter", "jit": "off", **settings},
+                **({"ssl": False} if self._url.host in LOOPBACK and "ssl" not in self._url.query else {}),
             },
         )
 

@@ -346,3 +346,7 @@ async def test_a_question_that_nobody_waits_for_is_stopped(database: Any, tmp_pa
                     async with store.read() as connection:
                         await connection.execute(text(endless))
             assert (await History(store, Held(), tmp_path, Clock()).page(Filter(), 5, 0)).total == 0
+            running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'WITH RECURSIVE%'"
+            async with store.read() as connection:
+                while not store.is_sqlite and (await connection.execute(text(running))).scalar():
+                    await anyio.sleep(0.05)
