@@ -173,6 +173,8 @@ class TelemetryReader:
             call.span.set_attribute("error.type", event.reason)
             call.span.set_status(self._trace.StatusCode.ERROR, event.detail)
         call.span.end(_ns(max(event.at, call.began)))
+        if (former := self._over.pop(event.call_id, None)) is not None:  # an id that came back
+            self._forget(former)
         self._over[event.call_id] = call
         if len(self._over) > REMEMBERED:
             self._forget(self._over.popitem(last=False)[1])
