@@ -221,7 +221,7 @@ def test_a_killed_engine_is_noticed_started_again_and_its_call_closed(home: Path
         window.press("Enter")
         window.says("agent", "Fresh bread is ready at seven.")
         assert leave(window) == 0
-    (call,) = (home / "calls").iterdir()
+    (call,) = (path for path in (home / "calls").iterdir() if path.is_dir())
     last = json.loads((call / "events.jsonl").read_text().splitlines()[-1])
     assert (last["type"], last["reason"]) == ("CallEnded", "engine_died")
     assert left_behind(home) == {}

@@ -77,7 +77,7 @@ def speaking(sound: VirtualAudio, clip: Path) -> Iterator[None]:
 
 def the_call(home: Path) -> Path:
     """The folder of the only call."""
-    (folder,) = (home / "calls").iterdir()
+    (folder,) = (path for path in (home / "calls").iterdir() if path.is_dir())
     return folder
 
 
