@@ -19,7 +19,7 @@ CHECKS = {
     "types": ["-m", "mypy"],
     "floors": ["-c", FLOORS, "--no-logo"],
 }
-ALONE = ["tests/e2e", "tests/softphone", "tests/page", "tests/benchmarks"]
+ALONE = ["tests/e2e", "tests/softphone", "tests/benchmarks"]
 PYTEST = ["-m", "pytest", "-q", "--reruns", "1", "--only-rerun", "TimeoutError", "--only-rerun", "Failed: Timeout"]
 BESIDE = ["-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadfile", *(f"--ignore={place}" for place in ALONE)]
 TESTS = {

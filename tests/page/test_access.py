@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import anyio
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
@@ -65,7 +68,11 @@ async def test_no_view_is_wider_than_the_screen(browser: Browser, quiet: House) 
             await settled(page, place)
             for width in WIDTHS:
                 await page.set_viewport_size({"width": width, "height": 800})
-                wide = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+                for _ in range(40):  # charts are drawn again a moment after the screen has its new size
+                    wide = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+                    if wide[0] <= wide[1]:
+                        break
+                    await anyio.sleep(0.05)
                 assert wide[0] <= wide[1], (place, width, wide)
 
 
@@ -86,10 +93,12 @@ async def test_everything_can_be_reached_by_keys(browser: Browser, quiet: House)
         await expect(page.locator(".calls li")).to_have_count(2)
         await expect(page.get_by_role("heading", level=1)).to_be_focused()
         await press("j")
+        first = str(await focused.get_attribute("href"))
         await press("j")
-        await expect(page.locator(".calls a").nth(1)).to_be_focused()
+        await expect(focused).to_have_attribute("href", re.compile(r"#/live/CA"))
+        await expect(focused).not_to_have_attribute("href", first)
         await press("k")
-        await expect(page.locator(".calls a").nth(0)).to_be_focused()
+        await expect(focused).to_have_attribute("href", first)
         assert await focused.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
         await press("Enter")
         await expect(page.locator(".one-call")).to_be_visible()

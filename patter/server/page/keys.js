@@ -18,7 +18,7 @@ export class Keys {
     this.view = view;
     this.go = go;
     this.search = search;
-    this.prefix = 0;
+    this.prefix = -Infinity; // a page that has just been opened counts from 0
     document.addEventListener("keydown", (event) => this.press(event));
   }
 
@@ -32,7 +32,7 @@ export class Keys {
     }
     if (writing || off()) return;
     const after = event.timeStamp - this.prefix < PATIENCE_MS;
-    this.prefix = 0;
+    this.prefix = -Infinity;
     const done = after ? this.place(event.key) : this.key(event);
     if (done) event.preventDefault();
   }
