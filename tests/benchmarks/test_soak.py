@@ -1,4 +1,4 @@
-"""Twenty seconds of short calls: descriptors, threads and tasks of the engine are what they were, and its memory is flat."""
+"""Some seconds of short calls: descriptors, threads and tasks of the engine are what they were, and its memory is flat."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ pytestmark = [
 
 @pytest.mark.timeout(120)
 async def test_an_engine_stays_as_it_is(tmp_path: Path) -> None:
-    report = await soak(tmp_path, seconds=12.0, rounds=6, typed=6, phones=2)
+    report = await soak(tmp_path, seconds=8.0, rounds=6, typed=6, phones=2)
     assert report.wrong == []
     assert report.calls[-1] > 50
