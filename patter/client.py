@@ -232,8 +232,10 @@ class Patter:
             with plain_errors():
                 async with Station(self._plan(settings, Callbacks(), agent)) as station:
                     line.opened(station)
-                    await line.carry_first(order, on_machine)
-                    await station.close(line.hurry)
+                    try:
+                        await line.carry_first(order, on_machine)
+                    finally:  # the first call may be refused, and others have shared its line
+                        await station.close(line.hurry)
         finally:
             self._serving = None
             line.closed()

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 30.0  # how long calls that are up may still take once nobody new is let in
 GOODBYE_S = 10.0  # how long the goodbye may take after that
-LAST_WORD_S = 2.0  # how long the carrier's last webhooks of a call may take
+LAST_WORD_S = 1.0  # how long the carrier's last webhooks of a call may take
 PUT_BACK_S = 10.0  # how long the carrier may take to point the number back
 GOODBYE = "I am sorry, I have to end this call now. Please call again a little later. Goodbye."
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
