@@ -6,71 +6,20 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from patter.events import calls, engine, measured, turns
 from patter.events.base import Event
-from patter.events.calls import (
-    AgentMuted,
-    BudgetSpent,
-    CallEnded,
-    CallPlaced,
-    CallStarted,
-    CarrierRecordingSaved,
-    GuidanceGiven,
-    MachineDetected,
-    RecordingSaved,
-    TransferFailed,
-    TransferRequested,
-)
-from patter.events.engine import (
-    AgentChanged,
-    AgentRejected,
-    FaultOccurred,
-    LineChanged,
-    MemoryChanged,
-)
-from patter.events.measured import (
-    ConnectionUsed,
-    CostMeasured,
-    LineMeasured,
-    TurnMeasured,
-    UsageMeasured,
-)
-from patter.events.turns import (
-    AgentSaid,
-    CallerAcknowledged,
-    CallerPartial,
-    CallerSaid,
-    CallerSpeechStarted,
-    CallerSpeechStopped,
-    CallerTranscribed,
-    DigitPressed,
-    GuardrailTripped,
-    Interrupted,
-    ReplyHeard,
-    ReplyPaused,
-    ReplyReached,
-    ReplyResumed,
-    ReplyStarted,
-    ReplyText,
-    ToolCalled,
-    ToolReturned,
-)
+from patter.events.turns import CallerPartial, ReplyHeard
 
 DROPPABLE: tuple[type[Event], ...] = (CallerPartial, ReplyHeard)
 """Facts that a slow reader may miss, because a later one says more."""
 
 KINDS: dict[str, type[Event]] = {
-    kind.__name__: kind
-    for kind in (
-        CallPlaced, CallStarted, MachineDetected, CallEnded, CallerSpeechStarted, CallerSpeechStopped, CallerPartial,
-        CallerSaid, CallerTranscribed, CallerAcknowledged, DigitPressed, ReplyStarted, ReplyReached, ReplyText, ReplyHeard,
-        ReplyPaused,
-        ReplyResumed, Interrupted, AgentSaid, ToolCalled, ToolReturned, GuardrailTripped, UsageMeasured,
-        ConnectionUsed, TurnMeasured, CostMeasured, TransferRequested, TransferFailed, AgentChanged, AgentRejected,
-        FaultOccurred, RecordingSaved, CarrierRecordingSaved, LineChanged, AgentMuted, GuidanceGiven, BudgetSpent, LineMeasured,
-        MemoryChanged,
-    )
-}  # fmt: skip
-
+    name: kind
+    for module in (calls, turns, measured, engine)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
+}
+"""All facts, by the names that they have in JSON."""
 
 _NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in KINDS.values()}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
