@@ -14,7 +14,7 @@ from tests.support.page_house import House, house
 expect.set_options(timeout=15_000)  # a busy machine draws late
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
     """The system's Chromium."""
     if shutil.which("chromium") is None:
@@ -25,7 +25,7 @@ async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
         await started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def home(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """A server with a past; its live calls are ended after each test."""
     async with house(tmp_path_factory.mktemp("house"), seeded=True) as opened:
