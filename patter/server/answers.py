@@ -68,9 +68,9 @@ async def sentences(request: web.Request, handler: Handler) -> web.StreamRespons
         return error(other.status, f"{other.reason}.")
     except PatterError as problem:
         return error(422, str(problem))
-    except ConnectionError:
-        raise
-    except Exception:
+    except Exception as failure:
+        if isinstance(failure, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return error(499, "Whoever asked has left.")  # nobody reads it, and nothing has failed
         log.exception("a request failed", extra={"route": request.path})
         return error(500, "The engine could not do this; engine.log in its home directory says why.")
 

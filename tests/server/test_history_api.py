@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import anyio
 import pytest
 from aiohttp import web
 from jsonschema import Draft202012Validator
@@ -166,6 +167,23 @@ async def test_journals_and_recordings_are_files_with_ranges_and_never_lie_outsi
         for other in (outside, none):
             status, answer = await room.get(f"calls/{other['call_id']}/recording")
             assert (status, answer["error"][:26]) == (404, "This call has no recording")
+
+
+async def test_a_reader_who_leaves_in_the_middle_of_an_answer_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (one,) = stored_calls(1, seed=4)
+    folder = tmp_path / "calls" / one.call["call_id"]
+    folder.mkdir(parents=True)
+    line = '{"type":"CallEnded","call_id":"x","seq":1,"at":1.0,"reason":"agent_ended","detail":"","duration_s":1.0}\n'
+    (folder / "events.jsonl").write_text(line * 100_000)  # more than the buffers of a connection take
+    async with desk(tmp_path, [one]) as room:
+        host, port = room.base.split("/")[2].split(":")
+        async with await anyio.connect_tcp(host, int(port)) as reader:
+            await reader.send(f"GET /api/v1/calls/{folder.name}/events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert b"200 OK" in await reader.receive()
+        assert (await room.get("calls"))[0] == 200
+    assert caplog.records == []
 
 
 async def test_a_table_holds_no_formula_and_all_calls(tmp_path: Path) -> None:
