@@ -29,12 +29,13 @@ _SQUARES = {"mulaw": _squares(mulaw_decode), "alaw": _squares(alaw_decode)}
 
 
 def dbfs_of(audio: AudioFormat) -> Callable[[bytes], float]:
-    """`rms_dbfs` for sound of this format. G.711 by a table: a telephone's frame is too short to wake up numpy for."""
+    """`rms_dbfs` for sound of this format. G.711 by a table, since a telephone's frame is too short to wake up numpy for, and
+    of every third sample, which gives the level of any voice within 3 dB (not that of a pure tone at a third of the rate)."""
     squares = _SQUARES.get(audio.encoding)
     if squares is None:
         return rms_dbfs
     square = squares.__getitem__
-    return lambda codes: _dbfs(sum(map(square, codes)) / max(1, len(codes)))
+    return lambda codes: _dbfs(sum(map(square, codes[::3])) / max(1, len(codes[::3])))
 
 
 def rms_dbfs(pcm: bytes) -> float:

@@ -26,7 +26,7 @@ CALLS = "calls"
 EVENTS = "events.jsonl"
 HANDED_S = 0.25  # how long those who follow the events are kept waiting for a disk: longer means that it is stuck
 LOOK_S = 0.002  # a line is with the system in less, if the processor is free
-TOGETHER_S = 0.02  # one frame: events of a turn stand close together, and are written when its next request is out
+TOGETHER_S = 0.05  # events of a turn stand close together, and are written when its next request is out
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 

@@ -95,6 +95,8 @@ class ElevenLabsSocketVoice:
 
 async def _next(line: Line, inbox: Inbox) -> Said:
     """What comes next. Raises ProviderError when nothing comes for too long."""
+    if inbox.items:
+        return inbox.items.popleft()
     try:
         with anyio.fail_after(SILENCE_S):
             return await line.next(inbox)
