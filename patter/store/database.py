@@ -23,7 +23,7 @@ from patter.models import Memory
 from patter.store.address import database_url, shown
 from patter.store.cancelling import ended_at_server, stopped_when_cancelled
 from patter.store.failures import Refused, failure
-from patter.store.migrations import alone, upgrade
+from patter.store.migrations import HEAD, alone, load, upgrade, version
 
 BUSY_MS = 1_500  # another program may hold the file for a moment, such as a backup; longer is told and tried again
 READERS = 4  # connections for reading: more only wait for the same disk
@@ -83,6 +83,8 @@ class Database:
                 async with writer.begin() as connection:
                     if not self.is_sqlite:
                         await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
+                    if await connection.run_sync(version) != HEAD:
+                        await anyio.to_thread.run_sync(load)
                     async with alone():
                         await connection.run_sync(upgrade)
             opened = True

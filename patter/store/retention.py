@@ -101,8 +101,10 @@ class Retention:
         return bool(known) and bool(await self._delete([call_id]))
 
     async def forget_number(self, number: str) -> int:
-        """Delete all calls from and to a telephone number; how many there were."""
+        """Delete all calls from and to a telephone number; how many there were. Raises ValueError for none."""
         plain = "".join(character for character in number if character.isdigit())
+        if not plain:
+            raise ValueError(f"number must be a telephone number such as +15551234567, not {number!r}")
         forms = {number.strip(), plain, f"+{plain}"}
         theirs = or_(calls.c.caller.in_(forms), calls.c.callee.in_(forms))
         return await self._delete(await self._find(_over().where(theirs)))

@@ -162,6 +162,13 @@ async def test_nothing_that_comes_late_brings_a_call_back(tmp_path: Path) -> Non
         assert await it.rows() == ["other"]
 
 
+async def test_no_number_is_not_the_number_of_withheld_callers(tmp_path: Path) -> None:
+    async with home(tmp_path) as it:
+        for none in ("", "+", "anonymous"):
+            with pytest.raises(ValueError, match="telephone number"):
+                await it.retention.forget_number(none)
+
+
 @asynccontextmanager
 async def api(it: Home, *up: str) -> AsyncIterator[TestClient[Any, Any]]:
     app = web.Application(middlewares=[sentences])

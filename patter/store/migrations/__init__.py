@@ -40,6 +40,13 @@ def version(connection: Connection) -> str:
     return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
+def load() -> None:
+    """Import what `upgrade` needs, which takes about half a second: not for an event loop."""
+    import alembic.migration
+    import alembic.operations
+    import alembic.script  # noqa: F401
+
+
 def upgrade(connection: Connection) -> None:
     """Bring the database to today's version, within the connection's transaction; hold `alone` meanwhile.
 
@@ -47,7 +54,7 @@ def upgrade(connection: Connection) -> None:
     found = version(connection)
     if found == HEAD:
         return
-    from alembic.migration import MigrationContext  # slow to load, and hardly ever needed
+    from alembic.migration import MigrationContext  # `load` has been here
     from alembic.operations import Operations
     from alembic.script import ScriptDirectory
 
