@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import anyio
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
-from patter.events import RecordingSaved
+from patter.events import RecordingSaved, UsageMeasured
 from tests.page.visit import visit
 from tests.support.page_house import House, frame
 from tests.support.page_talk import Talk, whole
@@ -24,6 +27,8 @@ async def recorded(home: House) -> str:
     talk = Talk(call_id, began)
     for event in whole(talk, 3):
         home.bus.publish(event)
+        if isinstance(event, UsageMeasured) and event.stage == "telephony":
+            home.bus.publish(replace(event, model="stream"))  # as long as the call
     for number in range(int((talk.now - began) * 50)):
         for tap in taps:
             tap.caller(frame(number, 300), began + 0.02 * (number + 1))
@@ -79,6 +84,7 @@ async def test_everything_of_the_call_is_there(browser: Browser, quiet: House, r
         await page.locator(".turns .pick").nth(1).click()
         await expect(page.locator("svg.waterfall")).not_to_have_attribute("aria-label", str(before))
         await expect(page.get_by_role("region", name="Usage")).to_contain_text("gpt-4o-mini")
+        await expect(page.locator(".money .use", has_text="twilio")).to_have_text(re.compile(r"^twilio [0-9.]+ s$"))
         await expect(page.get_by_role("region", name="Measured")).to_contain_text("3 lost")
         tools = page.get_by_role("region", name="Tools")
         await tools.get_by_text("find_slots").click()

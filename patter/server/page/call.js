@@ -4,7 +4,7 @@ import { address, dropped, get, ofCall, Refusal } from "./api.js";
 import { el, panel, put, say } from "./dom.js";
 import { CallFold } from "./fold.js";
 import { amount, length, moment, party, seconds, some, usd, words } from "./format.js";
-import { Faults, facts, Money, tools, usageTable, used } from "./panels.js";
+import { Faults, facts, Money, tools, usageTable, usageWords } from "./panels.js";
 import { Player } from "./player.js";
 import { Transcript } from "./transcript.js";
 import { SEGMENTS, Turns } from "./turns.js";
@@ -103,12 +103,7 @@ class CallRecord {
 
   money(data, fold) {
     const money = new Money();
-    const usage = {};
-    for (const one of data.usage || []) {
-      const text = `${one.provider} ${used(one.amounts)}`;
-      usage[one.stage] = usage[one.stage] ? `${usage[one.stage]}; ${text}` : text;
-    }
-    money.draw({ costs: data.cost || fold.costs(), usage, total: data.cost_total || 0, unpriced: data.unpriced || [], duration: data.duration_s, budget: fold.budget });
+    money.draw({ costs: data.cost || fold.costs(), usage: usageWords(data.usage || []), total: data.cost_total || 0, unpriced: data.unpriced || [], duration: data.duration_s, budget: fold.budget });
     return money.node;
   }
 

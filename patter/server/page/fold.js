@@ -223,10 +223,11 @@ const HANDLERS = {
     call.mark(event, `guardrail ${event.guardrail} replaced the reply`, "warn");
   },
   UsageMeasured(call, event) {
-    const key = JSON.stringify([event.stage, event.provider, event.model || ""]);
-    const sums = call.usage.get(key) || {};
-    for (const [name, value] of Object.entries(event.amounts || {})) sums[name] = (sums[name] || 0) + value;
-    call.usage.set(key, sums);
+    const { stage, provider, model = "" } = event;
+    const key = JSON.stringify([stage, provider, model]);
+    const row = call.usage.get(key) || { stage, provider, model, amounts: {} };
+    for (const [name, value] of Object.entries(event.amounts || {})) row.amounts[name] = (row.amounts[name] || 0) + value;
+    call.usage.set(key, row);
   },
   TurnMeasured(call, event) {
     const place = call.turns.findIndex((turn) => turn.reply_id === event.reply_id);

@@ -102,7 +102,7 @@ export class LiveCall {
     this.turns.draw(fold.turns);
     const costs = fold.costs();
     const total = Math.max(fold.costSoFar, costs.total || 0, row ? row.cost_total || 0 : 0);
-    this.money.draw({ costs, usage: usageWords(fold.usage), total, unpriced: [...fold.unpriced], duration: this.lasted(row), budget: fold.budget, limit: this.calls.budget?.limits.per_call_usd });
+    this.money.draw({ costs, usage: usageWords(fold.usage.values()), total, unpriced: [...fold.unpriced], duration: this.lasted(row), budget: fold.budget, limit: this.calls.budget?.limits.per_call_usd });
     this.faults.draw(fold.faults);
     this.controls.draw(over ? undefined : row);
     say(this.note, over ? "This call is over. " : this.problem);

@@ -51,15 +51,11 @@ export function used(amounts) {
     .map(([name, value]) => `${amount(value)} ${UNITS[name] || name.replaceAll("_", " ")}`).join(", ");
 }
 
-/** stage → "provider model 10.1 s", of a fold's usage. */
-export function usageWords(usage) {
+/** stage → "provider 10.1 s", of rows {stage, provider, amounts}. A call and its stream last equally long: that is said once. */
+export function usageWords(rows) {
   const words = {};
-  for (const [key, amounts] of usage) {
-    const [stage, provider] = JSON.parse(key);
-    const text = `${provider} ${used(amounts)}`;
-    words[stage] = words[stage] ? `${words[stage]}; ${text}` : text;
-  }
-  return words;
+  for (const { stage, provider, amounts } of rows) (words[stage] ||= new Set()).add(`${provider} ${used(amounts)}`);
+  return Object.fromEntries(Object.entries(words).map(([stage, texts]) => [stage, [...texts].join("; ")]));
 }
 
 export class Faults {
