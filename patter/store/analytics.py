@@ -22,6 +22,7 @@ from patter.store.shapes import COSTS
 
 DAY_S = 86_400
 EPOCH = calendar(1970, 1, 1).toordinal()
+_NO_COST = {"cost_total": 0.0, "unpriced_calls": 0}
 FIRST, LAST = 0, 2_000_000
 """The days that a range without a beginning or an end reaches to."""
 
@@ -165,10 +166,10 @@ def _agents(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The agents, the busiest first."""
     made: dict[str, dict[str, Any]] = {}
     for row in groups:
-        entry = made.setdefault(row["agent"], {"agent": row["agent"], "calls": 0, "minutes": 0.0, "cost_total": 0.0})
-        entry["calls"] += row["calls"]
+        entry = made.setdefault(row["agent"], {"agent": row["agent"], "calls": 0, "minutes": 0.0, **_NO_COST})
         entry["minutes"] += row["seconds"] / 60
-        entry["cost_total"] += row["cost_total"]
+        for name in ("calls", *_NO_COST):
+            entry[name] += row[name]
     return sorted(made.values(), key=lambda entry: (-entry["calls"], entry["agent"]))
 
 

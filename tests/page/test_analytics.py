@@ -41,6 +41,9 @@ async def test_figures_and_charts_say_what_the_engine_says(browser: Browser, qui
         await expect(costs.get_by_role("table").get_by_role("row")).to_have_count(8)
         for name in ("eot endpointing", "play playout", "riverside-dental", "night-desk", "deepgram nova-3"):
             await expect(page.locator(".boards")).to_contain_text(name)
+        rows = page.get_by_role("region", name="Agents").get_by_role("row")
+        await expect(rows.filter(has_text="night-desk")).to_contain_text("≥ $")
+        await expect(rows.filter(has_text="riverside-dental")).not_to_contain_text("≥")
         await expect(page.get_by_role("region", name="Forecast")).to_contain_text("1,000 calls")
         await page.get_by_role("link", name="30 days").click()
         await expect(page.get_by_role("link", name="30 days")).to_have_attribute("aria-current", "page")

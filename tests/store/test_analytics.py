@@ -57,6 +57,9 @@ async def test_an_overview_is_the_sum_of_its_calls(
                 assert found["cost"]["total"] == near(sum(made.call["cost_total"] for made in of))
                 assert found["unpriced_calls"] == sum(made.call["unpriced"] != "[]" for made in of)
                 assert found["unpriced"] == (["openai/own-model"] if found["unpriced_calls"] else [])
+                assert {
+                    one["agent"]: one["unpriced_calls"] for one in found["agents"] if one["unpriced_calls"]
+                } == Counter(made.call["agent"] for made in of if made.call["unpriced"] != "[]")
                 totals = samples(of, "total")
                 assert found["latency"]["n"] == len(totals)
                 assert found["latency"]["avg"] == near(sum(totals) / len(totals) if totals else 0.0)

@@ -180,6 +180,8 @@ async def house(
         )
         opened = House(server, bus, clock, records, calls, folder)
         stack.callback(bus.add_sink(opened.note))
+        if seeded:
+            assert await records.keeper.settled()  # the past is in the database
         yield opened
 
 

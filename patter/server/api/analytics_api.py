@@ -38,7 +38,9 @@ _OVERVIEW = record(
         "latency": PERCENTILES,
         "segments": table(PERCENTILES),
         "reasons": table(WHOLE),
-        "agents": listing(record({"agent": TEXT, "calls": WHOLE, "minutes": NUMBER, "cost_total": NUMBER})),
+        "agents": listing(
+            record({"agent": TEXT, "calls": WHOLE, "minutes": NUMBER, "cost_total": NUMBER, "unpriced_calls": WHOLE})
+        ),
     },
     title="Overview",
 )
