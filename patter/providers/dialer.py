@@ -63,7 +63,7 @@ class VendorSocket:
         self.close_code: int | None = None
         """What the vendor closed it with (1005: it did not say); None if it has not."""
         self._socket = socket
-        self._line = self._pipe()
+        self._line = self._pipe()  # None as soon as nothing more may be said
         self._leaving = False
 
     @property
@@ -85,7 +85,7 @@ class VendorSocket:
     def send(self, message: str | bytes) -> bool:
         """Write one text or binary frame at once. Returns False when the socket is gone (its reader is told why)."""
         pipe = self._line
-        if pipe is None or pipe.is_closing() or self._leaving or self._socket.closed:
+        if pipe is None or pipe.is_closing():
             return False
         if pipe.get_write_buffer_size() > UNREAD_LIMIT:
             pipe.abort()
@@ -102,6 +102,7 @@ class VendorSocket:
             if message.type is not WSMsgType.TEXT and message.type is not WSMsgType.BINARY:
                 break
             yield message.data
+        self._line = None
         if message.type is WSMsgType.CLOSE:
             self.close_code = message.data or 1005
         if self._leaving or message.type is WSMsgType.CLOSING or self.close_code in GOOD_ORDER:
@@ -127,14 +128,14 @@ class VendorSocket:
 
     def leave(self) -> None:
         """Say goodbye and close it, without waiting for the vendor's answer."""
-        self._leaving = True
+        self._leaving, self._line = True, None
         if not self.closed:
             unwaited(self._socket._writer.close(1000))
         self._socket._response.close()
 
     async def aclose(self) -> None:
         """Close it; more than once is fine. Takes at most a few seconds, however the vendor behaves."""
-        self._leaving = True
+        self._leaving, self._line = True, None
         if self.closed:
             self._socket._response.close()
             return
