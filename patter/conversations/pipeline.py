@@ -202,10 +202,9 @@ class Pipeline:
         """Sound goes straight to `play`, whenever nothing that was said before it waits."""
         self._signals.express(ReplyAudio, play)
 
-    async def signals(self) -> AsyncIterator[ConversationSignal]:
+    def signals(self) -> AsyncIterator[ConversationSignal]:
         """What the agent's side says, until it is closed."""
-        async for signal in self._signals:
-            yield signal
+        return aiter(self._signals)
 
     async def aclose(self) -> None:
         """Stop listening and speaking. The providers are shared and stay open."""
