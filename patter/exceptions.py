@@ -96,3 +96,18 @@ def plain_errors() -> Iterator[None]:
         if error is group:
             raise
         raise error from error.__cause__
+
+
+@contextmanager
+def ended_context() -> Iterator[None]:
+    """Leave an exit stack in it. What comes out of one may be its own `__context__`: contextlib joins what a member raises to
+    what it was given, and task groups raise that very exception again. anyio follows contexts to their end, so for ever."""
+    try:
+        yield
+    except BaseException as error:
+        met, last = {id(error)}, error
+        while (before := last.__context__) is not None and id(before) not in met:
+            met.add(id(before))
+            last = before
+        last.__context__ = None
+        raise

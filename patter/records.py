@@ -21,6 +21,7 @@ import anyio.to_thread
 from patter.bus import Bus
 from patter.clock import Clock
 from patter.events import EndReason
+from patter.exceptions import ended_context
 from patter.models import Agent
 from patter.observe.budget import Purse
 from patter.observe.collector import open_telemetry
@@ -130,7 +131,8 @@ class Records:
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await self._stack.__aexit__(*error)
+        with ended_context():
+            await self._stack.__aexit__(*error)
 
     async def _close_unfinished(self, stack: AsyncExitStack) -> None:
         """End the calls of a process that was killed; not those of one that lives, as two lines of a number may."""

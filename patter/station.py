@@ -22,7 +22,7 @@ from patter.bus import Bus
 from patter.callbacks import CallbackRunner, Callbacks
 from patter.clock import Clock
 from patter.events import CallEnded, CallPlaced, CallStarted, Event
-from patter.exceptions import PatterConnectionError, PatterError
+from patter.exceptions import PatterConnectionError, PatterError, ended_context
 from patter.exchange import join
 from patter.models import Agent, Budget, Callback, Memory, OnMessage
 from patter.observe.cost import Prices
@@ -110,7 +110,8 @@ class Station:
         return self
 
     async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._stack.__aexit__(*error)
+        with ended_context():
+            return await self._stack.__aexit__(*error)
 
     async def _warm(self) -> None:
         try:

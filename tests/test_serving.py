@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -344,3 +346,24 @@ async def test_one_patter_serves_once(name: str, port: int, tmp_path: Path) -> N
         async with serving(phone, embedded(), port):
             with pytest.raises(PatterError, match="open already"):
                 await phone.serve(embedded(), port)
+
+
+async def test_a_line_that_is_cancelled_in_the_middle_of_a_call_leaves_in_order(
+    name: str, port: int, tmp_path: Path
+) -> None:
+    async with carrier_of(name) as carrier:
+        phone = phone_at(carrier, port, tmp_path)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(phone.serve, embedded(), port, dashboard=False))
+            with anyio.fail_after(20):
+                while phone._serving is None or phone._serving.station is None:
+                    await anyio.sleep(0.02)
+            leg = carrier.place_call(THEIRS, OURS, Person())
+            await greeted(leg)
+            tasks.cancel_scope.cancel()
+        await in_time(leg.over)
+    [events] = journal(tmp_path).values()
+    assert [event["reason"] for event in events if event["type"] == "CallEnded"] == ["engine_stopped"]
+    [database] = tmp_path.rglob("calls.db")
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT call_id, state FROM calls").fetchall() == [(events[0]["call_id"], "ended")]

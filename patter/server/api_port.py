@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from patter.bus import Bus
 from patter.clock import Clock
+from patter.exceptions import ended_context
 from patter.server.answers import Handler, Refused
 from patter.server.audit import Audit
 from patter.server.auth import NOBODY, Door, Gate, Visitor, visitor_of
@@ -79,7 +80,8 @@ class ApiPort:
         return self
 
     async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._stack.__aexit__(*error)
+        with ended_context():
+            return await self._stack.__aexit__(*error)
 
     def fit(self, app: web.Application, endpoints: Iterable[Endpoint]) -> None:
         """Put the entries into the application, behind the gate. `app` has the middleware `sentences` already."""

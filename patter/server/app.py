@@ -21,6 +21,7 @@ from aiohttp import web
 from patter.agentfile import AgentFile
 from patter.bus import Bus
 from patter.clock import Clock
+from patter.exceptions import ended_context
 from patter.server.agents import Agents
 from patter.server.answers import BODY_LIMIT, sentences
 from patter.server.api.agent_api import AgentApi
@@ -128,7 +129,8 @@ class Server:
         return self
 
     async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._stack.__aexit__(*error)
+        with ended_context():
+            return await self._stack.__aexit__(*error)
 
     def _application(self) -> web.Application:
         account = Account("AC" + token_hex(16), token_hex(16), loopback=True)

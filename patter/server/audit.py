@@ -18,6 +18,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
+from patter.exceptions import ended_context
 from patter.server.answers import json_text
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class Audit:
         return self
 
     async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._stack.__aexit__(*error)
+        with ended_context():
+            return await self._stack.__aexit__(*error)
 
     def note(self, line: dict[str, Any]) -> None:
         """Keep a line; never waits and never fails."""

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from patter.audio.format import AudioFormat
 from patter.builders import Carrier, check_number
-from patter.exceptions import PatterConnectionError, PatterError
+from patter.exceptions import PatterConnectionError, PatterError, ended_context
 from patter.server.answers import BODY_LIMIT, sentences
 from patter.server.api_port import ApiPort
 from patter.server.crowd import CROWD, Crowd
@@ -165,7 +165,8 @@ class FrontDoor:
         self._open = False
         for live in self._calls():  # one may have come up while the others said goodbye
             await live.session.hang_up("engine_stopped", "The phone line was closed.")
-        await self._stack.__aexit__(*error)
+        with ended_context():
+            await self._stack.__aexit__(*error)
 
     async def _show(self, app: web.Application, stack: AsyncExitStack) -> ApiPort | None:
         """Put the dashboard, if there is to be one, on this port."""

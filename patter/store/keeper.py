@@ -6,6 +6,7 @@ it: all that happens while an event is published is a fold in memory.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,6 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from patter.bus import Bus
 from patter.clock import Clock
@@ -78,22 +78,24 @@ class Keeper:
         self._gave_up = False
         self._hurry = anyio.Event()
         self._catch_up = CatchUp(database, home, prices, self.knows, lambda: len(self._calls) > len(self._done))
-        self._tasks: TaskGroup
+        self._keeping: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
-        tasks = anyio.create_task_group()
-        await tasks.__aenter__()
-        tasks.start_soon(self._work)
-        tasks.start_soon(self._catch_up.run, self._store, self._failed)
-        self._tasks = tasks
+        # within no scope of its user's: what waits is written although they are cancelled
+        self._keeping = asyncio.create_task(self._keep())
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         with anyio.CancelScope(shield=True):
             await self._finish()
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(None, None, None)
-        await self._database.aclose()
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+            await self._database.aclose()
+
+    async def _keep(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._work)
+            tasks.start_soon(self._catch_up.run, self._store, self._failed)
 
     # ------------------------------------------------------------------ events
 
