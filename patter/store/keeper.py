@@ -6,7 +6,6 @@ it: all that happens while an event is published is a fold in memory.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from patter.bus import Bus
 from patter.clock import Clock
@@ -78,24 +78,29 @@ class Keeper:
         self._gave_up = False
         self._hurry = anyio.Event()
         self._catch_up = CatchUp(database, home, prices, self.knows, lambda: len(self._calls) > len(self._done))
-        self._keeping: asyncio.Task[None]
+        self._keeping = anyio.CancelScope(shield=True)  # who uses it may be cancelled: what waits is written still
+        self._tasks: TaskGroup
 
     async def __aenter__(self) -> Self:
-        # within no scope of its user's: what waits is written although they are cancelled
-        self._keeping = asyncio.create_task(self._keep())
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._keep)
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         with anyio.CancelScope(shield=True):
             await self._finish()
-            self._keeping.cancel()
-            await asyncio.wait([self._keeping])
+        self._keeping.cancel()
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        finally:
             await self._database.aclose()
 
     async def _keep(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._work)
-            tasks.start_soon(self._catch_up.run, self._store, self._failed)
+        with self._keeping:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._work)
+                tasks.start_soon(self._catch_up.run, self._store, self._failed)
 
     # ------------------------------------------------------------------ events
 

@@ -156,7 +156,7 @@ function agents(rows, days) {
   if (!rows.length) return el("p.note", null, "no calls");
   const columns = [{ label: "agent" }, { label: "calls", number: true }, { label: "minutes", number: true }, { label: "cost", number: true }];
   return table("Agents", columns, rows.map((one) => [
-    el("a", { href: link(days, one.agent), dir: "auto" }, one.agent || "(no name)"), count(one.calls), amount(one.minutes || 0), 
+    el("a", { href: link(days, one.agent), dir: "auto" }, one.agent || "(no name)"), count(one.calls), amount(one.minutes || 0),
     usd(one.cost_total || 0, one.unpriced_calls ? [one.agent] : []),
   ]));
 }
