@@ -35,7 +35,12 @@ def dbfs_of(audio: AudioFormat) -> Callable[[bytes], float]:
     if squares is None:
         return rms_dbfs
     square = squares.__getitem__
-    return lambda codes: _dbfs(sum(map(square, codes[::3])) / max(1, len(codes[::3])))
+
+    def level(codes: bytes) -> float:
+        third = codes[::3]
+        return _dbfs(sum(map(square, third)) / max(1, len(third)))
+
+    return level
 
 
 def rms_dbfs(pcm: bytes) -> float:
