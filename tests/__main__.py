@@ -2,7 +2,7 @@
 
 It owns the order and the verdict; each tool's settings stand in pyproject.toml. Tests that measure or that drive a whole
 terminal run one after another; all others run on every core, and one more beside, since many of them wait. A test that ran
-out of time on a busy machine gets one more chance; a wrong result never does.
+out of time on a busy machine gets one more chance; a wrong result does not, but where words pass a sound server in real time.
 """
 
 from __future__ import annotations

@@ -53,9 +53,8 @@ async def ended_at_server(connection: AsyncConnection, engine: AsyncEngine) -> A
         raise
 
 
-AGAIN_S = (
-    0.02  # a query may still wait for its thread when it is cancelled first, and an interruption of nothing is nothing
-)
+AGAIN_S = 0.02
+"""A query may still wait for its thread when it is cancelled first, and an interruption of nothing is nothing."""
 
 
 class _Watching:
