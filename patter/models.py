@@ -108,9 +108,9 @@ class RealtimeConfig:
 class Recovery:
     """What the caller hears when something behind the agent fails.
 
-    `apology` is spoken when an answer could not be made. If the agent owes an answer and the caller has heard nothing for
-    `silence_limit_ms`, the apology is spoken; if that stays silent as well, the call ends with its cause, after `goodbye`
-    where there is still a voice. 0 = no limit."""
+    `apology` is spoken when an answer could not be made. If the agent owes an answer and the caller has waited for
+    `silence_limit_ms` and heard nothing (asking again does not start the wait anew), the apology is spoken; if that stays
+    silent as well, the call ends with its cause, after `goodbye` where there is still a voice. 0 = no limit."""
 
     apology: str = "I'm sorry, I'm having a technical problem. Could you say that again?"
     goodbye: str = "I'm sorry, I can't go on because of a technical problem. Please call again later. Goodbye."

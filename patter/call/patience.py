@@ -48,7 +48,7 @@ class Party(Protocol):
 
 class Patience:
     """The silence of one call: from the caller's turn to the first sound of its answer, and wherever a reply that is still
-    being made has nothing more to hear."""
+    being made has nothing more to hear. Who asks again has waited all the same: only the time of speaking does not count."""
 
     def __init__(
         self,
@@ -74,13 +74,21 @@ class Patience:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when the silence is too long
         self._owed = False
+        self._since = 0.0  # when it became the agent's turn
+        self._waited_ms = 0.0  # what the caller had waited before they spoke up again
         self._apologised = False
 
     def owe(self) -> None:
         """It is the agent's turn to say something."""
-        self._owed, self._apologised = True, False
-        self.close()
-        self._wait()
+        now = self._clock.now()
+        if self._owed:
+            spoke_up = self._turns.began_at if self._turns.began_at > self._since else now
+            self._waited_ms += max(0.0, spoke_up - self._since) * 1000
+        else:
+            self._waited_ms, self._apologised = 0.0, False
+        self._owed, self._since = True, now
+        self._stop()
+        self._wait(-self._waited_ms)
 
     def heard(self) -> None:
         """The caller's ear has something of the agent's; if more of it is still to be made, that may keep nobody waiting."""
@@ -88,7 +96,7 @@ class Patience:
         if self._floor.unfinished:
             self._wait(self._floor.unheard_ms)
         else:
-            self.close()
+            self._stop()
 
     def shown(self) -> None:
         """More text was given to the caller's side."""
@@ -97,6 +105,10 @@ class Patience:
 
     def close(self) -> None:
         """Nothing is owed any more."""
+        self._owed = False
+        self._stop()
+
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -105,11 +117,12 @@ class Patience:
         """Let the silence count from `after_ms` on. A timer that runs is not set anew: it looks again when it is early."""
         limit_ms = self._party.agent.recovery.silence_limit_ms
         if limit_ms <= 0:
-            self.close()
+            self._stop()
             return
-        self._due = self._clock.now() + (after_ms + limit_ms) / 1000
+        wait_s = max(0.0, after_ms + limit_ms) / 1000
+        self._due = self._clock.now() + wait_s
         if self._timer is None:
-            self._timer = self._clock.call_later((after_ms + limit_ms) / 1000, partial(self._rang, limit_ms))
+            self._timer = self._clock.call_later(wait_s, partial(self._rang, limit_ms))
 
     def _rang(self, limit_ms: int) -> None:
         left_s = self._due - self._clock.now()
@@ -135,6 +148,7 @@ class Patience:
         problem = f"no answer was heard for {limit_ms / 1000:g} s"
         self._chronicle.faulted(Faulted("agent", self._party.agent.provider, problem))
         self._apologised = True
+        self._since, self._waited_ms = self._clock.now(), 0.0
         self._wait()
         text = self._party.agent.recovery.apology.strip()
         if not self._tools.running:

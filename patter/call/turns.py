@@ -112,7 +112,8 @@ class Turns:
         self._undecided: dict[str, UtteranceEnded] = {}  # whether they are turns depends on their words
         self._wordless: dict[str, _Wordless] = {}  # by utterance
         self._timer: asyncio.TimerHandle | None = None
-        self._began_at = 0.0  # when the caller's last voice began
+        self.began_at = 0.0
+        """When the caller's last voice began."""
         self.speaking = False
         """The caller is making sound that may be speech."""
         self._open = False
@@ -141,7 +142,7 @@ class Turns:
         match signal:
             case SpeechStarted():
                 self._open = self.speaking = True
-                self._began_at = signal.began_at
+                self.began_at = signal.began_at
                 self._stop_waiting()
                 self._floor.voice_started(signal)
             case SpeechStopped():
@@ -203,7 +204,7 @@ class Turns:
     def _words_overdue(self, signal: UtteranceEnded) -> None:
         """Nobody says what it was: short voice is taken for a cough, until its words come after all."""
         enough_s = self._party.agent.turn_taking.interrupt_after_ms / 1000
-        if signal.speech_ended_at - self._began_at >= enough_s:
+        if signal.speech_ended_at - self.began_at >= enough_s:
             self._party.spawn(partial(self._take_overdue, signal))
         else:
             self._nothing("no words")

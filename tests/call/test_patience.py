@@ -111,6 +111,42 @@ async def test_a_caller_who_speaks_is_not_apologised_to() -> None:
     assert said(scene) == ["Yes."]
 
 
+async def test_who_asks_again_and_again_does_not_wait_for_ever() -> None:
+    scene = set_scene(agent())
+    scene.engine.mute = True
+
+    async def act() -> None:
+        for number in range(20):
+            await scene.engine.hears(1.0, f"u{number}")
+            await anyio.sleep(1.5)
+
+    await play(scene, act)
+    first, *_ = (said.at for said in scene.of(CallerSaid))
+    (fault,) = scene.of(FaultOccurred)
+    assert fault.at - first == pytest.approx(4 + 2 * 1.5, abs=0.2)  # 1.5 + 1.5 + 1 s of waiting; and speaking, twice
+    assert scene.engine.of("speak") == [RECOVERY.apology, RECOVERY.goodbye]
+    assert scene.ended.reason == "failed"
+    assert scene.ended.duration_s < 25
+
+
+async def test_silence_that_was_asked_for_is_no_wait() -> None:
+    scene = set_scene(agent())
+
+    async def act() -> None:
+        scene.line.types(QUESTION)
+        await anyio.sleep(1)
+        await scene.session.interrupt()
+        await anyio.sleep(9)
+        scene.line.types(QUESTION)
+        await anyio.sleep(3)
+        assert scene.of(FaultOccurred) == []
+        scene.engine.says("Yes.")
+        await anyio.sleep(5)
+
+    await play(scene, act)
+    assert said(scene) == ["Yes."]
+
+
 async def test_who_waits_for_another_person_is_not_apologised_to() -> None:
     scene = set_scene(agent())
     scene.line.answer_s = 9.0

@@ -20,14 +20,7 @@ from tests.support.listening import Listener, listening, record_voice, words_in
 from tests.support.terminal import LOADED_S, Terminal, heard_so_far, household, left_behind, terminal
 from tests.support.virtual_audio import VirtualAudio, virtual_audio
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.audio,
-    pytest.mark.local,
-    pytest.mark.timeout(180),
-    # sound runs through a sound server in real time: when the machine stalls, words are lost, and nobody may be blamed once
-    pytest.mark.flaky(reruns=1, only_rerun=["AssertionError", "TimeoutError", "Failed: Timeout"]),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.audio, pytest.mark.local, pytest.mark.timeout(180)]
 
 PRICE = "How much does a cleaning cost without insurance?"
 HOURS = "What time do you open on Saturday morning?"

@@ -75,6 +75,7 @@ FINAL = ("401", "403", "402", "404", "429 for long", TLS)
 PASSING = ("429", "503", "frames", "hangup", REFUSED)
 """Another try may help, and the failure is known at once."""
 HANGING = ("silent", "half-open")
+SHORT_MS = 1200  # the agent's limit where nothing but this limit ends the silence
 AT_A_TIME = 32  # calls: more of them would make each other late
 
 

@@ -11,11 +11,12 @@ import pytest
 from patter import events
 from patter.models import LLMConfig, STTConfig, TTSConfig
 from patter.vendors.house import VendorHouse
-from tests.faults.matrix import CUT, FAULTS, FINAL, HANGING, PASSING, PROVIDERS, REFUSED, TLS, Case, all_of
+from tests.faults.matrix import CUT, FAULTS, FINAL, HANGING, PASSING, PROVIDERS, REFUSED, SHORT_MS, TLS, Case, all_of
 from tests.faults.room import (
     ANSWER,
     APOLOGY,
     GOODBYE,
+    LIMIT_MS,
     OTHERS_ANSWER,
     VOICE_ID,
     Scene,
@@ -34,7 +35,6 @@ EARS = [name for name, provider in PROVIDERS.items() if provider.stage == "stt"]
 STREAMS = [name for name in EARS if name != "transcriptions"]  # which find out before anybody has said a word
 VOICES = [name for name, provider in PROVIDERS.items() if provider.stage == "tts"]
 ENGINES = ["realtime", "stored agent"]
-LONG_MS = 6_000
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def apologises(case: Case, scene: Scene) -> list[str]:
 async def test_a_call_that_nobody_hears_ends_with_the_agents_goodbye(
     good: VendorHouse, self_signed: ssl.SSLContext
 ) -> None:
-    cases = [Case(name, fault, limit_ms=LONG_MS) for name in STREAMS for fault in AT_ONCE]
+    cases = [Case(name, fault) for name in STREAMS for fault in AT_ONCE]
     cases += [Case(name, "silent", limit_ms=2_000) for name in STREAMS]
     await all_of(cases, self_signed, good, never, ends_with_goodbye)
 
@@ -115,12 +115,12 @@ async def test_lost_words_are_apologised_for_and_a_hopeless_recogniser_ends_the_
     def check(case: Case, scene: Scene) -> list[str]:
         return ends_with_goodbye(case, scene) if case.fault in hopeless else apologises(case, scene)
 
-    await all_of([Case("transcriptions", fault, limit_ms=LONG_MS) for fault in AT_ONCE], self_signed, good, hoped, check)
+    await all_of([Case("transcriptions", fault) for fault in AT_ONCE], self_signed, good, hoped, check)
 
 
 async def test_a_model_that_fails_is_apologised_for(good: VendorHouse, self_signed: ssl.SSLContext) -> None:
-    cases = [Case("chat", fault, limit_ms=LONG_MS) for fault in [*AT_ONCE, "garbage", CUT]]  # not for the silence
-    cases += [Case("chat", fault) for fault in HANGING]
+    cases = [Case("chat", fault) for fault in [*AT_ONCE, "garbage", CUT]]  # not for the silence
+    cases += [Case("chat", fault, limit_ms=SHORT_MS) for fault in HANGING]
     await all_of(cases, self_signed, good, lambda case, scene: heard(scene, APOLOGY), apologises)
 
 
@@ -129,14 +129,16 @@ async def test_a_call_without_a_voice_ends_with_its_cause(good: VendorHouse, sel
         most = 3 * case.limit_ms / 1000 + 5  # apology, end, goodbye; and the caller speaks for a while
         return ends(case, scene) + (["it stayed silent for too long"] if scene.ended.duration_s > most else [])
 
-    cases = [Case(name, fault) for name in VOICES for fault in [*AT_ONCE, *HANGING, "garbage"]]
+    cases = [Case(name, fault) for name in VOICES for fault in AT_ONCE]
+    cases += [Case(name, fault, limit_ms=SHORT_MS) for name in VOICES for fault in [*HANGING, "garbage"]]
     await all_of(cases, self_signed, good, never, check)
 
 
 async def test_an_engine_that_does_not_begin_ends_the_call_with_its_cause(
     good: VendorHouse, self_signed: ssl.SSLContext
 ) -> None:
-    cases = [Case(name, fault) for name in ENGINES for fault in [*AT_ONCE, *HANGING, "garbage"]]
+    cases = [Case(name, fault) for name in ENGINES for fault in AT_ONCE]
+    cases += [Case(name, fault, limit_ms=SHORT_MS) for name in ENGINES for fault in [*HANGING, "garbage"]]
     await all_of(cases, self_signed, good, never, ends)
 
 
@@ -161,9 +163,9 @@ async def test_without_a_voice_the_carriers_says_goodbye(engine: str, good: Vend
 
 
 async def test_another_provider_takes_over(good: VendorHouse, self_signed: ssl.SSLContext) -> None:
-    cases = [Case(name, fault, "with another", LONG_MS) for name in STREAMS for fault in AT_ONCE]
+    cases = [Case(name, fault, "with another") for name in STREAMS for fault in AT_ONCE]
     broken = [*AT_ONCE, "garbage", CUT]
-    cases += [Case(name, fault, "with another", LONG_MS) for name in ("chat", *VOICES) for fault in broken]
+    cases += [Case(name, fault, "with another") for name in ("chat", *VOICES) for fault in broken]
     await all_of(cases, self_signed, good, answered, goes_on)
 
 
@@ -172,8 +174,8 @@ async def test_who_hangs_is_found_out_and_another_one_takes_over(
 ) -> None:
     pairs = [(name, fault) for name in (*VOICES, "chat") for fault in HANGING]
     pairs += [(name, fault) for name in ("nova", "flux") for fault in ("half-open", "garbage")]
-    cases = [Case(name, fault, "with another", 2 * LONG_MS) for name, fault in pairs]
-    cases += [Case(name, "silent", "with another", LONG_MS) for name in STREAMS]
+    cases = [Case(name, fault, "with another", 2 * LIMIT_MS) for name, fault in pairs]
+    cases += [Case(name, "silent", "with another") for name in STREAMS]
     await all_of(cases, self_signed, good, answered, goes_on)
 
 
@@ -210,9 +212,9 @@ async def test_they_take_over_in_the_order_of_the_agent(good: VendorHouse) -> No
 
 async def test_what_fails_once_costs_no_words(good: VendorHouse, self_signed: ssl.SSLContext) -> None:
     again = ("429", "503", "frames", "hangup")
-    cases = [Case(name, fault, "once", LONG_MS) for name in (*EARS, "chat", *ENGINES) for fault in again]
-    cases += [Case(name, "garbage", "once", LONG_MS) for name in ("transcriptions", "chat", "realtime")]
-    cases += [Case(name, CUT, "once", LONG_MS) for name in PROVIDERS]
+    cases = [Case(name, fault, "once") for name in (*EARS, "chat", *ENGINES) for fault in again]
+    cases += [Case(name, "garbage", "once") for name in ("transcriptions", "chat", "realtime")]
+    cases += [Case(name, CUT, "once") for name in PROVIDERS]
     await all_of(cases, self_signed, good, answered, goes_on)
 
 
@@ -228,7 +230,7 @@ async def test_reconnecting_takes_half_a_second_at_most(good: VendorHouse, self_
         return goes_on(case, scene)
 
     for _ in range(3):  # a busy machine may spoil one
-        await all_of([Case(name, CUT, "once", LONG_MS) for name in names], self_signed, good, answered, check)
+        await all_of([Case(name, CUT, "once") for name in names], self_signed, good, answered, check)
         if all(min(times) <= 0.5 for times in took.values()):
             return
     raise AssertionError(f"seconds without a connection: {took}")
