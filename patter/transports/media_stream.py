@@ -18,6 +18,7 @@ from patter.mailbox import Mailbox
 from patter.ports import Abilities, AnsweredBy, CarrierControl, Ear, LineStats
 from patter.signals import DigitPressed, HungUp, MachineDetected, TransportSignal
 from patter.transports.line_meter import LineMeter
+from patter.transports.listening import Listening
 from patter.transports.reorder import Reorderer
 from patter.turns.playhead import OVERDUE_MS, Playhead, Playout
 from patter.wire.stream import Dtmf, Mark, Media, Stop, StreamError
@@ -99,7 +100,7 @@ class StreamTransport:
         self._socket = socket
         self._clock = clock
         self._control = control
-        self._ear: Ear | None = None
+        self._listening: Listening | None = None
         self._order = Reorderer()
         self._meter = LineMeter()
         self._arrived = self._meter.arrived
@@ -129,8 +130,10 @@ class StreamTransport:
     # ----------------------------------------------------------------- from the carrier
 
     def listen(self, ear: Ear) -> None:
-        """Give every frame of caller audio to `ear`, synchronously, from now on."""
-        self._ear = ear
+        """Give the caller's frames to `ear`, synchronously, from now on: one by one, or in pairs (see `Listening`)."""
+        if self._listening is not None:
+            self._listening.close()
+        self._listening = None if self._over else Listening(ear, self._hears)
 
     def feed(self, text: str) -> None:
         """One text frame of the media socket, as it came. Never raises for what a carrier may send."""
@@ -144,10 +147,9 @@ class StreamTransport:
                     order = self._order
                     if message.chunk == order.due:
                         order.due += 1
-                        if self._ear is not None:
-                            self._hear(
-                                self._ear, self._sound(message.payload), message.payload if self._sample == 1 else ""
-                            )
+                        if (listening := self._listening) is not None:
+                            payload = message.payload
+                            listening.hear(self._sound(payload), payload if self._sample == 1 else "")
                     else:
                         self._put_in_order(message)
                 return
@@ -166,12 +168,6 @@ class StreamTransport:
                 self._hear_all(self._order.rest(), 0)
                 self._end(HungUp("caller_hung_up"))
 
-    def _hear(self, ear: Ear, sound: bytes, base64: str = "") -> None:
-        if len(sound) % self._sample:
-            raise WireError("media ends inside a sample")
-        if sound:
-            ear(AudioChunk(sound, self._hears, base64))
-
     def _put_in_order(self, frame: Media) -> None:
         sound = self._sound(frame.payload)
         if len(sound) % self._sample:
@@ -180,11 +176,11 @@ class StreamTransport:
 
     def _hear_all(self, frames: list[bytes | None], size: int) -> None:
         """Frames in order; a lost one becomes silence of a frame's `size`, so that the caller's time goes on."""
-        if self._ear is None:
+        if self._listening is None:
             return
         for frame in frames:
             sound = self._hears.silence * (size // self._sample) if frame is None else frame
-            self._hear(self._ear, sound)
+            self._listening.hear(sound)
 
     def _complain(self, problem: WireError) -> None:
         self.malformed += 1
@@ -218,6 +214,8 @@ class StreamTransport:
                 self._said.put(signal)
 
     def _end(self, how: HungUp) -> None:
+        if self._listening is not None:
+            self._listening.close()
         self._said.put(how)  # dropped, if the caller's side has ended before
         self._said.close()
         self._over = True

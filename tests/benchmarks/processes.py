@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,30 @@ def rss_mb(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
+_IDLER = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.nice(19)
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+while os.getppid() == int(sys.argv[2]):
+    for _ in range(1_000_000):
+        pass
+"""
+
+
+@contextmanager
+def awake() -> Iterator[None]:
+    """Every core is kept busy with work that gives way to all other work at once.
+
+    A virtual machine's core that has nothing to do is halted, and takes up to a millisecond to begin again: with one call
+    that would be measured at every step, ours or not."""
+    with ExitStack() as stack:
+        for core in sorted(os.sched_getaffinity(0)):
+            command = [sys.executable, "-c", _IDLER, str(core), str(os.getpid())]
+            stack.callback(stack.enter_context(subprocess.Popen(command)).terminate)
+        yield
+
+
 class Neighbours:
     """How busy the machine was: `told()` gives it in a few words, from the making of the object on."""
 
@@ -59,7 +85,7 @@ class Neighbours:
         self._busy, self._all = _ticks()
 
     def told(self) -> str:
-        """Load average and the share of all cores that was in use."""
+        """Load average and the share of all cores that was in use (by what gives way to nothing)."""
         busy, whole = _ticks()
         share = 100 * (busy - self._busy) / max(1, whole - self._all)
         return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {share:.0f} % of them in use"
@@ -67,7 +93,8 @@ class Neighbours:
 
 def _ticks() -> tuple[int, int]:
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return sum(fields) - fields[3] - fields[4], sum(fields)
+    nice, idle, waits = fields[1], fields[3], fields[4]
+    return sum(fields) - nice - idle - waits, sum(fields)
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:

@@ -28,6 +28,7 @@ VAD_FRAMES = 10  # of silence that end an utterance where the engine hears by it
 
 CHUNK = base64.b64encode(b"\x2a" * 1600).decode()  # 200 ms of µ-law
 CHUNKS = 10
+FRAME = 160  # bytes: 20 ms of µ-law
 VOICE = b"\x15"
 SILENT64 = "/////"
 _NUMBER = re.compile(rb"number (\d+)")
@@ -36,7 +37,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 def voice_of(number: int) -> bytes:
     """A frame of voice of this caller: 20 ms of µ-law."""
-    return (VOICE + number.to_bytes(3, "big")).ljust(160, VOICE)
+    return (VOICE + number.to_bytes(3, "big")).ljust(FRAME, VOICE)
 
 
 class Moments:
@@ -50,11 +51,12 @@ class Moments:
         self.of[number][name] = time.perf_counter()
 
     def added_ms(self, number: int, heard_at: float) -> float:
-        """What of this turn's wait was nobody's delay but the server's: from each answer to the next question."""
+        """What of this turn's wait was nobody's delay but the server's: of the frame that ends the caller's voice on its way
+        to who hears it, and from each answer to the next question."""
         moments = self.of[number]
         if "sound" not in moments:  # of an answer to an earlier turn: later than anything that counts
             return math.inf
-        pairs = (("words", "asked"), ("sentence", "text"), ("ended", "create"))
+        pairs = (("silent", "noticed"), ("words", "asked"), ("sentence", "text"), ("ended", "create"))
         ours = sum(moments[end] - moments[begin] for begin, end in pairs if begin in moments and end in moments)
         return (ours + heard_at - moments["sound"]) * 1000
 
@@ -180,7 +182,9 @@ class Peer(asyncio.Protocol):
         self._rest = data[at + 4 + size :]
         kind = data[0] & 0x0F
         if kind == 2:
-            self._take.sound(bytes(one ^ other for one, other in zip(payload[:4], mask, strict=True)))
+            for start in range(0, size, FRAME):
+                begins = payload[start : start + 4]
+                self._take.sound(bytes(one ^ other for one, other in zip(begins, mask, strict=True)))
         elif kind == 1:
             whole = int.from_bytes(payload, "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
             self._take.text(whole.to_bytes(size, "big"))
@@ -223,6 +227,8 @@ class Hearing:
                 self.spoke()
         elif self._speaking:
             self._quiet += 1
+            if self._quiet == 1:
+                self.moments.note(self.number, "noticed")
             if self._quiet == (VAD_FRAMES if not self.pause_s else 1):
                 self._speaking = False
                 asyncio.get_running_loop().call_later(self.pause_s, self.paused)
