@@ -209,7 +209,7 @@ async def test_a_whole_call(carrier: str, engine: str, port: int, tmp_path: Path
 async def test_a_whole_call_among_many_others(
     engine: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("patter.transports.listening.CROWD", 1)
+    monkeypatch.setattr("patter.transports.caller_frames.CROWD", 1)
     house = await whole_call("twilio", engine, port, tmp_path)
     assert MULAW_8K.ms_of(piece_of(house, engine)) == pytest.approx(40, abs=4)  # an odd frame at either end
 

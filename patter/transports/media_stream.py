@@ -17,8 +17,8 @@ from patter.exceptions import PatterError, WireError
 from patter.mailbox import Mailbox
 from patter.ports import Abilities, AnsweredBy, CarrierControl, Ear, LineStats
 from patter.signals import DigitPressed, HungUp, MachineDetected, TransportSignal
+from patter.transports.caller_frames import CallerFrames
 from patter.transports.line_meter import LineMeter
-from patter.transports.listening import Listening
 from patter.transports.reorder import Reorderer
 from patter.turns.playhead import OVERDUE_MS, Playhead, Playout
 from patter.wire.stream import Dtmf, Mark, Media, Stop, StreamError
@@ -100,7 +100,7 @@ class StreamTransport:
         self._socket = socket
         self._clock = clock
         self._control = control
-        self._listening: Listening | None = None
+        self._frames: CallerFrames | None = None
         self._order = Reorderer()
         self._meter = LineMeter()
         self._arrived = self._meter.arrived
@@ -130,10 +130,10 @@ class StreamTransport:
     # ----------------------------------------------------------------- from the carrier
 
     def listen(self, ear: Ear) -> None:
-        """Give the caller's frames to `ear`, synchronously, from now on: one by one, or in pairs (see `Listening`)."""
-        if self._listening is not None:
-            self._listening.close()
-        self._listening = None if self._over else Listening(ear, self._hears)
+        """Give the caller's frames to `ear`, synchronously, from now on: one by one, or in pairs (see `CallerFrames`)."""
+        if self._frames is not None:
+            self._frames.close()
+        self._frames = None if self._over else CallerFrames(ear, self._hears)
 
     def feed(self, text: str) -> None:
         """One text frame of the media socket, as it came. Never raises for what a carrier may send."""
@@ -147,9 +147,9 @@ class StreamTransport:
                     order = self._order
                     if message.chunk == order.due:
                         order.due += 1
-                        if (listening := self._listening) is not None:
+                        if (frames := self._frames) is not None:
                             payload = message.payload
-                            listening.hear(self._sound(payload), payload if self._sample == 1 else "")
+                            frames.hear(self._sound(payload), payload if self._sample == 1 else "")
                     else:
                         self._put_in_order(message)
                 return
@@ -176,11 +176,11 @@ class StreamTransport:
 
     def _hear_all(self, frames: list[bytes | None], size: int) -> None:
         """Frames in order; a lost one becomes silence of a frame's `size`, so that the caller's time goes on."""
-        if self._listening is None:
+        if self._frames is None:
             return
         for frame in frames:
             sound = self._hears.silence * (size // self._sample) if frame is None else frame
-            self._listening.hear(sound)
+            self._frames.hear(sound)
 
     def _complain(self, problem: WireError) -> None:
         self.malformed += 1
@@ -214,8 +214,8 @@ class StreamTransport:
                 self._said.put(signal)
 
     def _end(self, how: HungUp) -> None:
-        if self._listening is not None:
-            self._listening.close()
+        if self._frames is not None:
+            self._frames.close()
         self._said.put(how)  # dropped, if the caller's side has ended before
         self._said.close()
         self._over = True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from patter.transports.listening import Listening
+from patter.transports.caller_frames import CallerFrames
 
 
 @pytest.fixture(autouse=True)
 def nobody_on_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Listening, "lines", 0)
+    monkeypatch.setattr(CallerFrames, "lines", 0)

@@ -8,7 +8,7 @@ import pytest
 
 from patter.audio.format import MULAW_8K, PCM_16K, AudioChunk
 from patter.exceptions import WireError
-from patter.transports.listening import CROWD, Listening
+from patter.transports.caller_frames import CROWD, CallerFrames
 
 FRAMES = [bytes([number]) * 160 for number in range(1, 8)]
 PAIRS = [first + second for first, second in zip(FRAMES[::2], FRAMES[1::2], strict=False)]
@@ -17,11 +17,11 @@ PAIRS = [first + second for first, second in zip(FRAMES[::2], FRAMES[1::2], stri
 class Line:
     def __init__(self) -> None:
         self.heard: list[AudioChunk] = []
-        self.listening = Listening(self.heard.append, MULAW_8K)
+        self.frames = CallerFrames(self.heard.append, MULAW_8K)
 
     def speaks(self, *frames: bytes) -> None:
         for frame in frames:
-            self.listening.hear(frame, b64encode(frame).decode())
+            self.frames.hear(frame, b64encode(frame).decode())
 
     @property
     def sound(self) -> list[bytes]:
@@ -42,27 +42,27 @@ def test_a_crowd_is_heard_in_pairs_and_a_single_frame_at_the_end() -> None:
         assert line.sound == PAIRS
         assert {chunk.base64 for chunk in line.heard} == {""}
     for line in lines:
-        line.listening.close()
+        line.frames.close()
         assert line.sound == [*PAIRS, FRAMES[-1]]
-    assert Listening.lines == 0
+    assert CallerFrames.lines == 0
 
 
 def test_who_hangs_up_leaves_the_others_to_themselves() -> None:
     first, *others = (Line() for _ in range(CROWD))
     first.speaks(FRAMES[0])
     for line in others[:2]:
-        line.listening.close()
-        line.listening.close()  # more than once is fine
+        line.frames.close()
+        line.frames.close()  # more than once is fine
     first.speaks(*FRAMES[1:])
     assert first.sound == [FRAMES[0] + FRAMES[1], *FRAMES[2:]]
-    assert Listening.lines == CROWD - 2
+    assert CallerFrames.lines == CROWD - 2
 
 
 @pytest.mark.parametrize("lines", [1, CROWD])
 def test_half_a_sample_is_refused_and_harms_nothing(lines: int) -> None:
     crowd = [Line() for _ in range(lines)]
     heard: list[AudioChunk] = []
-    wideband = Listening(heard.append, PCM_16K)
+    wideband = CallerFrames(heard.append, PCM_16K)
     wideband.hear(b"\1" * 640)
     with pytest.raises(WireError, match="inside a sample"):
         wideband.hear(b"\2" * 639)
