@@ -3,7 +3,8 @@
 Run: `python -m tests.benchmarks.engines [--turns 40] [--calls 50] [--sustained]`. The server runs alone on one core; callers
 and emulated vendors share the other. Added latency: from the frame that ends the caller's voice to the vendor that hears it,
 from each vendor's answer to the next vendor's question, and from the first sound of the voice to the caller's ear, summed
-over a turn; the vendors' delays are not in it. Every third turn of a caller with `--calls` interrupts the answer.
+over a turn; the vendors' delays are not in it. Every third turn of a caller with `--calls` interrupts the answer. For one
+call every millisecond that the machine gives to others counts: `chrt -f 10 python -m …` keeps it out (of the bare server too).
 """
 
 from __future__ import annotations
