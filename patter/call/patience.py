@@ -76,17 +76,20 @@ class Patience:
         self._owed = False
         self._since = 0.0  # when it became the agent's turn
         self._waited_ms = 0.0  # what the caller had waited before they spoke up again
+        self._failed = False  # something has, since then
+        self._chosen = False  # the reply was made, and says nothing: so the agent wants it
         self._apologised = False
 
     def owe(self) -> None:
         """It is the agent's turn to say something."""
         now = self._clock.now()
-        if self._owed:
+        if self._owed and not self._chosen:
             spoke_up = self._turns.began_at if self._turns.began_at > self._since else now
             self._waited_ms += max(0.0, spoke_up - self._since) * 1000
         else:
             self._waited_ms, self._apologised = 0.0, False
         self._owed, self._since = True, now
+        self._failed = self._chosen = False
         self._stop()
         self._wait(-self._waited_ms)
 
@@ -97,6 +100,14 @@ class Patience:
             self._wait(self._floor.unheard_ms)
         else:
             self._stop()
+
+    def failed(self) -> None:
+        """Something behind the agent did."""
+        self._failed = True
+
+    def made(self) -> None:
+        """A reply is whole. An agent may listen and say nothing: who speaks again then has not waited in vain."""
+        self._chosen = not self._failed
 
     def shown(self) -> None:
         """More text was given to the caller's side."""

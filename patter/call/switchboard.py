@@ -129,6 +129,7 @@ class Switchboard:
                 floor.reply_reached(signal)
             case ReplyEnded():
                 floor.reply_ended(signal.reply_id)
+                self._parts.patience.made()
                 closing.maybe_over()
             case ReplyWithdrawn():
                 await floor.withdrawn(signal)
@@ -162,6 +163,7 @@ class Switchboard:
                 self._chronicle.guarded(signal)
             case Faulted():
                 self._chronicle.faulted(signal)
+                self._parts.patience.failed()
                 if signal.fatal:
                     voice = signal.stage == "stt"  # else it is the agent itself that cannot go on
                     await self._party.give_up_call(f"{signal.provider}: {signal.problem}", voice=voice)

@@ -12,7 +12,7 @@ from patter.events import AgentSaid, CallEnded, CallerSaid, FaultOccurred, Inter
 from patter.exceptions import ProviderError
 from patter.models import Agent, Recovery
 from patter.ports import Ask
-from patter.signals import Faulted, ResponderPiece, TextDelta, ToolRequest
+from patter.signals import Faulted, ReplyEnded, ReplyStarted, ResponderPiece, TextDelta, ToolRequest
 from tests.call.scripted_engine import Scene, play, set_scene
 from tests.support.parts import Cast, Stage, set_stage
 from tests.support.virtual_time import VIRTUAL_BACKEND
@@ -127,6 +127,25 @@ async def test_who_asks_again_and_again_does_not_wait_for_ever() -> None:
     assert scene.engine.of("speak") == [RECOVERY.apology, RECOVERY.goodbye]
     assert scene.ended.reason == "failed"
     assert scene.ended.duration_s < 25
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_who_goes_on_speaking_to_an_agent_that_listens_has_not_waited_in_vain(failing: bool) -> None:
+    scene = set_scene(agent())
+    scene.engine.mute = True
+
+    async def act() -> None:
+        for number in range(1, 7):
+            await scene.engine.hears(1.0, f"u{number}")
+            fault = [Faulted("tts", "acme", "it broke off")] if failing else []
+            now = scene.clock.now()
+            scene.engine.tell(ReplyStarted(number, "answer", now), *fault, ReplyEnded(number, now))
+            await anyio.sleep(1.5)
+
+    await play(scene, act)
+    waits = [fault.problem for fault in scene.of(FaultOccurred) if fault.stage == "agent"]
+    assert bool(waits) == failing
+    assert (RECOVERY.apology in scene.engine.of("speak")) == failing
 
 
 async def test_silence_that_was_asked_for_is_no_wait() -> None:
